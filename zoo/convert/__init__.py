@@ -1,0 +1,1 @@
+"""Checkpoints of other projects, read safely and translated to our names."""
