@@ -1,0 +1,79 @@
+"""Malformed arguments are refused with a text that says what is wrong; nothing is read or written out of range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from zoo import ops
+
+POINTS, FEATURES, INDEX = torch.rand(2, 3, 8), torch.rand(2, 4, 8), torch.zeros(2, 3, 8, dtype=torch.int32)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: ops.avg_voxelize(FEATURES[0], INDEX, 4), r"avg_voxelize: features .*\[B, C, N\], not \[4, 8\]"),
+        (lambda: ops.avg_voxelize(FEATURES, POINTS, 4), "int32 or int64, not torch.float32"),
+        (lambda: ops.avg_voxelize(FEATURES, INDEX[:, :2], 4), r"\[B, 3, N\], not \[2, 2, 8\]"),
+        (lambda: ops.avg_voxelize(FEATURES[:, :, :5], INDEX, 4), "5 features for 8 coordinates"),
+        (lambda: ops.avg_voxelize(FEATURES[:1], INDEX, 4), "one batch size, not features 1, coords 2"),
+        (lambda: ops.avg_voxelize(FEATURES, INDEX, 0), "resolution"),
+        (lambda: ops.avg_voxelize(FEATURES.to("meta"), INDEX, 4), "one device"),
+        (lambda: ops.trilinear_devoxelize(torch.rand(2, 4, 3, 3, 2), POINTS), "cube"),
+        (lambda: ops.trilinear_devoxelize(torch.rand(2, 4, 3, 3, 3), INDEX), "floating, not torch.int32"),
+        (lambda: ops.furthest_point_sample(FEATURES, 2), "furthest_point_sample: points"),
+        (lambda: ops.furthest_point_sample(POINTS, -1), "num_samples"),
+        (lambda: ops.furthest_point_sample(POINTS[:, :, :0], 1), "at least one"),
+        (lambda: ops.ball_query(POINTS, POINTS.double(), 0.1, 2), "one dtype"),
+        (lambda: ops.ball_query(POINTS, POINTS, 0.1, 0), "num_neighbors 0"),
+        (lambda: ops.ball_query(POINTS, POINTS, float("nan"), 1), "radius nan"),
+        (lambda: ops.ball_query(POINTS, POINTS[:, :, :0], 0.1, 1), "at least one"),
+        (lambda: ops.gather_points(FEATURES, INDEX), "gather_points: indices"),
+        (lambda: ops.gather_points(FEATURES, INDEX[:, 0].short()), "int16"),
+        (lambda: ops.group_points(FEATURES, INDEX[:, 0]), "group_points: indices"),
+        (lambda: ops.three_nn_interpolate(POINTS, POINTS[:, :, :2], FEATURES), "8 features for 2 centers"),
+        (lambda: ops.three_nn_interpolate(POINTS, POINTS[:, :, :0], FEATURES[:, :, :0]), "no centers"),
+    ],
+)
+def test_wrong_shapes_and_dtypes_are_a_value_error(call: Callable[[], Tensor], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: ops.avg_voxelize(FEATURES, INDEX + 4, 4), r"avg_voxelize: coordinate 4 .*\[0, 3\]"),
+        (lambda: ops.avg_voxelize(FEATURES, INDEX - 1, 4), "avg_voxelize: coordinate -1"),
+        (lambda: ops.trilinear_devoxelize(torch.rand(2, 4, 3, 3, 3), POINTS + 1.5), "trilinear_devoxelize: coordinate"),
+        (lambda: ops.trilinear_devoxelize(torch.rand(2, 4, 3, 3, 3), POINTS * torch.nan), "coordinate nan"),
+        (lambda: ops.gather_points(FEATURES, INDEX[:, 0] + 8), r"gather_points: index 8 .*\[0, 7\]"),
+        (lambda: ops.group_points(FEATURES, INDEX - 2), "group_points: index -2"),
+    ],
+)
+def test_values_out_of_range_are_a_runtime_error(call: Callable[[], Tensor], text: str) -> None:
+    with pytest.raises(RuntimeError, match=text):
+        call()
+
+
+def test_fake_tensors_have_no_values_to_look_at() -> None:
+    with FakeTensorMode() as mode:
+        features, index = mode.from_tensor(FEATURES), mode.from_tensor(INDEX)
+        assert ops.avg_voxelize(features, index, 4).shape == (2, 4, 4, 4, 4)
+
+
+def test_the_environment_chooses_the_implementation(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("reference", "auto", ""):
+        monkeypatch.setenv("ZOO_OPS", name)
+        assert ops.backend() == "reference"
+    monkeypatch.setenv("ZOO_OPS", "native")
+    with pytest.raises(RuntimeError, match="no compiled operators are installed"):
+        ops.furthest_point_sample(POINTS, 2)
+    monkeypatch.setenv("ZOO_OPS", "cuda")
+    with pytest.raises(RuntimeError, match="not 'cuda'"):
+        ops.backend()

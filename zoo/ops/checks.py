@@ -1,0 +1,57 @@
+"""Checks of operator arguments: shapes and dtypes are a ``ValueError``, values out of range a ``RuntimeError``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+_INDEX_TYPES = (torch.int32, torch.int64)
+
+
+def check_float(operator: str, name: str, x: Tensor, shape: str) -> None:
+    """``x`` is floating and has the dimensions that ``shape`` lists; a numeral is a size, a letter is free."""
+    _check_shape(operator, name, x, shape)
+    if not x.is_floating_point():
+        raise ValueError(f"{operator}: {name} must be floating, not {x.dtype}: convert it with .float()")
+
+
+def check_index(operator: str, name: str, x: Tensor, shape: str) -> None:
+    """``x`` is int32 or int64 and has the dimensions that ``shape`` lists."""
+    _check_shape(operator, name, x, shape)
+    if x.dtype not in _INDEX_TYPES:
+        raise ValueError(f"{operator}: {name} must be int32 or int64, not {x.dtype}: convert it with .long()")
+
+
+def check_together(operator: str, **tensors: Tensor) -> None:
+    """All tensors have one batch size and lie on one device."""
+    if len({x.shape[0] for x in tensors.values()}) > 1:
+        sizes = ", ".join(f"{name} {x.shape[0]}" for name, x in tensors.items())
+        raise ValueError(f"{operator}: all arguments must have one batch size, not {sizes}")
+    if len({x.device for x in tensors.values()}) > 1:
+        devices = ", ".join(f"{name} on {x.device}" for name, x in tensors.items())
+        raise ValueError(f"{operator}: all arguments must be on one device, not {devices}")
+
+
+def check_dtypes(operator: str, **tensors: Tensor) -> None:
+    """All tensors have one dtype."""
+    if len({x.dtype for x in tensors.values()}) > 1:
+        dtypes = ", ".join(f"{name} {x.dtype}" for name, x in tensors.items())
+        raise ValueError(f"{operator}: these must have one dtype: {dtypes}")
+
+
+def check_range(operator: str, name: str, x: Tensor, highest: int) -> None:
+    """Every value of ``x`` lies in [0, highest]; not looked at where a tensor has no values, as on the meta device."""
+    if x.numel() == 0 or x.is_meta or isinstance(x, FakeTensor) or torch.compiler.is_compiling():
+        return
+    low, high = (value.item() for value in x.aminmax())
+    if not low >= 0:
+        raise RuntimeError(f"{operator}: {name} {low} is out of range: it must be in [0, {highest}]")
+    if not high <= highest:
+        raise RuntimeError(f"{operator}: {name} {high} is out of range: it must be in [0, {highest}]")
+
+
+def _check_shape(operator: str, name: str, x: Tensor, shape: str) -> None:
+    sizes = shape.strip("[]").split(", ")
+    if x.dim() != len(sizes) or any(s.isdigit() and int(s) != n for s, n in zip(sizes, x.shape, strict=True)):
+        raise ValueError(f"{operator}: {name} must have the shape {shape}, not {list(x.shape)}")

@@ -1,0 +1,150 @@
+"""The operators in plain PyTorch: the specification that compiled kernels are tested against, and the fallback.
+
+Semantics are those of the authors' code (Lin et al. 2019, TSM; Liu et al. 2019, Point-Voxel CNN). Arguments are
+checked in ``zoo.ops``; here they are taken to be right.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_CHUNK = 1 << 22  # pairs of points whose distances are held at a time
+
+
+def temporal_shift(x: Tensor, num_frames: int, shift_div: int, online: bool) -> Tensor:
+    """Shift a part of the channels of ``x`` [N*T, C, H, W] along time (TSM, section 3.2)."""
+    clips = x.unflatten(0, (-1, num_frames))
+    fold = x.shape[1] // shift_div
+    if online:
+        past, rest = clips[:, :, :fold], clips[:, :, fold:]
+        return torch.cat([_delay(past), rest], dim=2).flatten(0, 1)
+    future, past, rest = clips[:, :, :fold], clips[:, :, fold : 2 * fold], clips[:, :, 2 * fold :]
+    return torch.cat([_advance(future), _delay(past), rest], dim=2).flatten(0, 1)
+
+
+def _advance(clips: Tensor) -> Tensor:
+    """Every frame of ``clips`` [N, T, ...] becomes the next one; the last is zero."""
+    return torch.cat([clips[:, 1:], torch.zeros_like(clips[:, :1])], dim=1)
+
+
+def _delay(clips: Tensor) -> Tensor:
+    """Every frame of ``clips`` [N, T, ...] becomes the one before it; the first is zero."""
+    return torch.cat([torch.zeros_like(clips[:, :1]), clips[:, :-1]], dim=1)
+
+
+def avg_voxelize(features: Tensor, coords: Tensor, resolution: int) -> Tensor:
+    """Mean of ``features`` [B, C, N] over the points of every voxel, [B, C, R, R, R] (Point-Voxel CNN, equation 2)."""
+    x, y, z = coords.long().unbind(1)
+    voxel = (x * resolution + y) * resolution + z
+    values = _wide(features)
+    batch, channels = features.shape[:2]
+    count = values.new_zeros(batch, resolution**3).scatter_add_(1, voxel, torch.ones_like(voxel, dtype=values.dtype))
+    total = values.new_zeros(batch, channels, resolution**3)
+    total = total.scatter_add(2, voxel.unsqueeze(1).expand_as(values), values)
+    mean = total / count.clamp(min=1).unsqueeze(1)
+    return mean.to(features.dtype).unflatten(2, (resolution, resolution, resolution))
+
+
+def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
+    """Values of ``grid`` [B, C, R, R, R] at ``coords`` [B, 3, N] between eight voxels, [B, C, N] (section 3.2)."""
+    resolution = grid.shape[-1]
+    coords = _wide(coords.detach())
+    low = coords.floor()
+    fraction = coords - low
+    corner = low.long()
+    step = (fraction > 0).long()  # no upper corner where a point lies on a plane of the grid
+    indices, weights = [], []
+    for upper in [(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]:
+        x, y, z = (corner[:, axis] + step[:, axis] * up for axis, up in enumerate(upper))
+        wx, wy, wz = (fraction[:, axis] if up else 1 - fraction[:, axis] for axis, up in enumerate(upper))
+        indices.append((x * resolution + y) * resolution + z)
+        weights.append(wx * wy * wz)
+    return _weighted_sum(grid.flatten(2), torch.stack(indices, dim=2), torch.stack(weights, dim=2))
+
+
+def furthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
+    """Indices [B, M] of points, each the furthest from those before it (PointNet++, section 3.2)."""
+    points = _wide(points.detach())
+    batch, _, num_points = points.shape
+    chosen = torch.zeros(batch, num_samples, dtype=torch.int64, device=points.device)
+    distance = points.new_full((batch, num_points), torch.inf)
+    for j in range(1, num_samples):
+        last = points.gather(2, chosen[:, j - 1].view(batch, 1, 1).expand(batch, 3, 1))
+        distance = torch.minimum(distance, _squared_distance(points, last))
+        chosen[:, j] = distance.argmax(dim=1)  # the first of several
+    return chosen
+
+
+def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: int) -> Tensor:
+    """Indices [B, M, U] of the first U points within ``radius`` of every centre (PointNet++, section 3.2)."""
+    centers, points = _wide(centers.detach()), _wide(points.detach())
+    reach = torch.tensor(radius, dtype=points.dtype, device=points.device).square()
+    batch, _, num_points = points.shape
+    number = torch.arange(num_points, device=points.device, dtype=torch.int32)
+    found = []
+    for some in centers.split(max(1, _CHUNK // max(1, batch * num_points)), dim=2):
+        inside = _squared_distance(some.unsqueeze(3), points.unsqueeze(2)) < reach
+        order = torch.where(inside, number, num_points)
+        found.append(order.topk(min(num_neighbors, num_points), dim=2, largest=False, sorted=True).values)
+    neighbors = F.pad(torch.cat(found, dim=1), (0, max(0, num_neighbors - num_points)), value=num_points)
+    neighbors = torch.where(neighbors < num_points, neighbors, neighbors[:, :, :1])
+    return torch.where(neighbors < num_points, neighbors, 0).long()
+
+
+def gather_points(features: Tensor, indices: Tensor) -> Tensor:
+    """Columns ``indices`` [B, M] of ``features`` [B, C, N], [B, C, M]."""
+    return features.gather(2, indices.long().unsqueeze(1).expand(-1, features.shape[1], -1))
+
+
+def group_points(features: Tensor, indices: Tensor) -> Tensor:
+    """Columns ``indices`` [B, M, U] of ``features`` [B, C, N], [B, C, M, U]."""
+    return gather_points(features, indices.flatten(1)).unflatten(2, indices.shape[1:])
+
+
+def three_nn_interpolate(points: Tensor, centers: Tensor, features: Tensor) -> Tensor:
+    """``features`` [B, C, M] of the three nearest centres, weighted by 1/d^2, [B, C, N] (PointNet++, equation 2)."""
+    points, centers = _wide(points.detach()), _wide(centers.detach())
+    batch, _, num_centers = centers.shape
+    indices, weights = [], []
+    for some in points.split(max(1, _CHUNK // max(1, batch * num_centers)), dim=2):
+        distance = _squared_distance(some.unsqueeze(3), centers.unsqueeze(2))
+        nearest, index = _three_smallest(distance)
+        d0, d1, d2 = nearest.clamp(1e-10, 1e10).unbind(2)
+        weight = torch.stack([d1 * d2, d0 * d2, d0 * d1], dim=2)
+        indices.append(index)
+        weights.append(weight / (d0 * d1 + d0 * d2 + d1 * d2).unsqueeze(2))
+    return _weighted_sum(features, torch.cat(indices, dim=1), torch.cat(weights, dim=1))
+
+
+def _three_smallest(distance: Tensor) -> tuple[Tensor, Tensor]:
+    """Values and indices [B, N, 3] along the last axis, ties in index order; what is missing is infinity at index 0."""
+    values, indices = [], []
+    for _ in range(3):
+        value, index = distance.min(dim=2, keepdim=True)
+        values.append(value)
+        indices.append(torch.where(value < torch.inf, index, 0))
+        distance = distance.scatter(2, index, torch.inf)
+    return torch.cat(values, dim=2), torch.cat(indices, dim=2)
+
+
+def _weighted_sum(features: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
+    """Columns ``indices`` [B, N, K] of ``features`` [B, C, S], summed over K with ``weights`` [B, N, K], [B, C, N]."""
+    batch, _, size = features.shape
+    rows = _wide(features).transpose(1, 2).flatten(0, 1)
+    first = torch.arange(batch, device=features.device).view(batch, 1, 1) * size
+    bags = (indices + first).flatten(0, 1)
+    sums = F.embedding_bag(bags, rows, per_sample_weights=weights.flatten(0, 1).to(rows.dtype), mode="sum")
+    return sums.to(features.dtype).unflatten(0, (batch, -1)).transpose(1, 2).contiguous()
+
+
+def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distance between points whose coordinates lie along dimension 1."""
+    dx, dy, dz = (a - b).unbind(1)
+    return dx * dx + dy * dy + dz * dz
+
+
+def _wide(x: Tensor) -> Tensor:
+    """``x`` in the type that sums are made in: float32 for the half types."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
