@@ -1,0 +1,78 @@
+"""A checkpoint of any known layout, read safely and brought under our names."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from zoo.convert import mmaction2, torch_pointcloud, tsm
+from zoo.convert.safe_pickle import read_file
+from zoo.convert.source import Source, State
+from zoo.errors import CheckpointError
+
+POINT_PARTS = ("point_features.", "sa_layers.", "inst_seg_net.")
+
+
+def _same(state: State) -> State:
+    """The tensors as they are."""
+    return state
+
+
+PVCNN = Source(
+    "pvcnn",
+    "authors' PVCNN layout",
+    "point_features., sa_layers. or inst_seg_net.",
+    lambda state: any(name.startswith(POINT_PARTS) for name in state),
+    _same,
+)
+ZOO = Source("zoo", "our own layout", "backbone.", lambda state: any(n.startswith("backbone.") for n in state), _same)
+SOURCES = (tsm.CLIP, tsm.ONLINE, mmaction2.SOURCE, torch_pointcloud.SOURCE, PVCNN, ZOO)
+DESCRIPTIONS = {source.name: source.description for source in SOURCES}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of a checkpoint under our names.
+
+    Attributes:
+        path: the file.
+        source: "tsm", "tsm_online", "mmaction2", "pvcnn", "torch_pointcloud" or "zoo".
+        state_dict: what a model of ours would have in its ``state_dict()``.
+    """
+
+    path: str
+    source: str
+    state_dict: dict[str, Tensor] = field(repr=False)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint; its layout is told by the names of its tensors. Nothing in the file is executed.
+
+    Args:
+        path: a file of ``torch.save``, old or new, or safetensors, in one of the layouts that this package knows.
+
+    Raises:
+        InputError: there is no such file, or it cannot be opened.
+        CheckpointError: it is damaged, hostile, of an unknown layout, or of a network that no model here computes.
+    """
+    file = read_file(path)
+    source = next((source for source in SOURCES if source.matches(file.tensors)), None)
+    if source is None:
+        known = "; ".join(f"{s.description} ({s.example})" for s in SOURCES)
+        raise CheckpointError(
+            f"{os.fspath(path)!r} has a layout that is not known here, its tensors are called "
+            f"{', '.join(list(file.tensors)[:5])}, ...; known are: {known}"
+        )
+    state = source.convert(file.tensors)
+    if source is mmaction2.SOURCE and any(".nl." in name for name in state):
+        mode = mmaction2.attention_mode(file.notes)
+        if mode != "embedded_gaussian":
+            raise CheckpointError(
+                f"{os.fspath(path)!r} has non-local blocks of the kind {mode!r}, which no model here computes: "
+                "take one with 'embedded_gaussian'"
+            )
+    # The authors' point models and ours share their names; only ours come as safetensors.
+    name = "zoo" if source is PVCNN and file.format == "safetensors" else source.name
+    return Checkpoint(os.fspath(path), name, state)

@@ -1,0 +1,112 @@
+"""From a checkpoint into a model: every tensor must find its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.convert.checkpoint import DESCRIPTIONS, Checkpoint
+from zoo.errors import CheckpointError
+
+COUNTER = "num_batches_tracked"
+LISTED = 10
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a checkpoint.
+
+    Attributes:
+        source: the layout of the file, as in :class:`~zoo.convert.Checkpoint`.
+        matched: how many of its tensors the model took.
+        total: how many it holds.
+        skipped: the tensors of its classifier, where the model kept its own.
+    """
+
+    source: str
+    matched: int
+    total: int
+    skipped: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{self.matched} of {self.total} tensors matched ({DESCRIPTIONS[self.source]})"
+        return f"{text}; the classifier is new" if self.skipped else text
+
+
+def load_checkpoint(model: nn.Module, checkpoint: Checkpoint, *, reset_head: bool = False) -> Report:
+    """Copy ``checkpoint`` into ``model``; names and shapes must agree exactly.
+
+    Only the counters of batch normalisation may be missing in the file: they have no influence on the result.
+
+    Args:
+        model: has the dotted name of its classifier as ``classifier_name``.
+        checkpoint: as :func:`~zoo.convert.read_checkpoint` gives it.
+        reset_head: leave the classifier of the model as it is, whatever the file holds for it.
+
+    Raises:
+        CheckpointError: the checkpoint is of another network; the text counts what matched and lists what did not.
+            The model is unchanged.
+    """
+    head = f"{model.classifier_name}." if reset_head else None
+    wanted = {name: tensor for name, tensor in model.state_dict().items() if not _within(name, head)}
+    given = {name: tensor for name, tensor in checkpoint.state_dict.items() if not _within(name, head)}
+    missing = [name for name in wanted if name not in given and not name.endswith(f".{COUNTER}")]
+    unexpected = [name for name in given if name not in wanted]
+    common = [name for name in wanted if name in given]
+    misshapen = [name for name in common if wanted[name].shape != given[name].shape]
+    if missing or unexpected or misshapen:
+        shapes = [f"{name} {list(given[name].shape)} instead of {list(wanted[name].shape)}" for name in misshapen]
+        lists = (("missing", missing), ("unexpected", unexpected), ("misshapen", shapes))
+        raise CheckpointError(
+            f"{checkpoint.path!r} ({DESCRIPTIONS[checkpoint.source]}) is of another network: "
+            f"{len(common) - len(misshapen)} of its {len(checkpoint.state_dict)} tensors match; "
+            + "; ".join(f"{len(names)} {what}: {_listed(names)}" for what, names in lists if names)
+            + "; name the architecture and the arguments that it was trained with"
+        )
+    with torch.no_grad():
+        for name in common:
+            wanted[name].copy_(given[name])
+    skipped = tuple(name for name in checkpoint.state_dict if _within(name, head))
+    return Report(checkpoint.source, len(common), len(checkpoint.state_dict), skipped)
+
+
+def infer_arguments(model: nn.Module, checkpoint: Checkpoint) -> dict[str, int]:
+    """What to build a model with so that ``checkpoint`` fits: ``num_classes`` and ``in_channels``, as far as it tells.
+
+    Args:
+        model: the architecture with its own defaults, best on the meta device; it has the dotted names of its
+            first convolution and of its classifier as ``first_conv`` and ``classifier_name``. Where its first
+            convolution sees more than ``in_channels`` (a shape's one-hot vector), the difference is kept.
+        checkpoint: as :func:`~zoo.convert.read_checkpoint` gives it.
+    """
+    arguments = {}
+    classifier = _weight(checkpoint.state_dict, getattr(model, "classifier_name", None))
+    if classifier is not None:
+        arguments["num_classes"] = classifier.shape[0]
+    first = _weight(checkpoint.state_dict, getattr(model, "first_conv", None))
+    if first is not None and first.dim() > 1:
+        beyond = 0
+        built: Any = _weight(model.state_dict(), getattr(model, "first_conv", None))
+        if built is not None and isinstance(getattr(model, "in_channels", None), int):
+            beyond = built.shape[1] - int(model.in_channels)  # type: ignore[arg-type]
+        arguments["in_channels"] = first.shape[1] - beyond
+    return arguments
+
+
+def _weight(state: dict[str, Any], module: str | None) -> Tensor | None:
+    """The weight of ``module``, or of the layer that it wraps."""
+    if not module:
+        return None
+    names = (f"{module}.weight", f"{module}.net.weight", f"{module.removesuffix('.net')}.weight")
+    return next((state[name] for name in names if name in state), None)
+
+
+def _within(name: str, prefix: str | None) -> bool:
+    return prefix is not None and name.startswith(prefix)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
