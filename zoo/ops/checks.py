@@ -41,14 +41,20 @@ def check_dtypes(operator: str, **tensors: Tensor) -> None:
 
 
 def check_range(operator: str, name: str, x: Tensor, highest: int) -> None:
-    """Every value of ``x`` lies in [0, highest]; not looked at where a tensor has no values, as on the meta device."""
+    """Every value of ``x`` lies in [0, highest]."""
+    value = value_outside(x, highest)
+    if value is not None:
+        raise RuntimeError(f"{operator}: {name} {value} is out of range: it must be in [0, {highest}]")
+
+
+def value_outside(x: Tensor, highest: int) -> float | None:
+    """A value of ``x`` that is not in [0, highest]; none where a tensor has no values, as on the meta device."""
     if x.numel() == 0 or x.is_meta or isinstance(x, FakeTensor) or torch.compiler.is_compiling():
-        return
+        return None
     low, high = (value.item() for value in x.aminmax())
     if not low >= 0:
-        raise RuntimeError(f"{operator}: {name} {low} is out of range: it must be in [0, {highest}]")
-    if not high <= highest:
-        raise RuntimeError(f"{operator}: {name} {high} is out of range: it must be in [0, {highest}]")
+        return low
+    return None if high <= highest else high
 
 
 def _check_shape(operator: str, name: str, x: Tensor, shape: str) -> None:
