@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -94,7 +95,7 @@ class FrameFolderReader:
 
     warnings: tuple[str, ...] = ()
 
-    def __init__(self, path: str | Path, fps: float = 25.0) -> None:
+    def __init__(self, path: str | os.PathLike[str], fps: float = 25.0) -> None:
         self.path = Path(path)
         self.fps = fps
         if not self.path.is_dir():
@@ -104,6 +105,7 @@ class FrameFolderReader:
             raise InputError(f"{self.path} holds no .jpg or .png frames; give a folder that does, or a video file")
         self._files = sorted(files, key=lambda file: _natural(file.name))
         self.num_frames = len(files)
+        self._size: tuple[int, ...] | None = None
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """The frames ``indices``, in their order, uint8 [T, H, W, 3] RGB.
@@ -113,7 +115,9 @@ class FrameFolderReader:
         """
         unique = check_indices(indices, self.num_frames)
         frames = {index: self._read_one(self._files[index]) for index in unique}
-        height, width = self._size()
+        if self._size is None:
+            self._size = tuple((frames[0] if 0 in frames else self._read_one(self._files[0])).shape[:2])
+        height, width = self._size
         for index, frame in frames.items():
             if frame.shape[:2] != (height, width):
                 raise InputError(
@@ -121,9 +125,6 @@ class FrameFolderReader:
                     f"{width}x{height}; scale the frames of a folder to one size"
                 )
         return torch.stack([frames[index] for index in indices])
-
-    def _size(self) -> tuple[int, ...]:
-        return tuple(self._read_one(self._files[0]).shape[:2])
 
     @staticmethod
     def _read_one(file: Path) -> Tensor:
@@ -135,12 +136,10 @@ class FrameFolderReader:
             with Image.open(file) as image:
                 return torch.from_numpy(np.array(ImageOps.exif_transpose(image).convert("RGB")))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise InputError(
-                f"{file} cannot be read as a picture; copy it again or take it out of the folder"
-            ) from error
+            raise InputError(f"{file} cannot be read as a picture; copy it again or take it away") from error
 
 
-def open_video(path: str | Path) -> VideoReader:
+def open_video(path: str | os.PathLike[str]) -> VideoReader:
     """Open a video file, or a folder of frames, with the reader that reads it exactly.
 
     H.264 in MP4 or MOV is decoded by decord (where that is installed), everything else by PyAV.
@@ -166,8 +165,20 @@ def open_video(path: str | Path) -> VideoReader:
     return reader
 
 
+def stream_video(path: str | os.PathLike[str]) -> Iterator[Tensor]:
+    """All frames of a video one after another, decoded once and in bounded memory, uint8 [H, W, 3] RGB, upright.
+
+    Raises:
+        InputError: there is no video at ``path``, or a frame cannot be decoded.
+    """
+    reader = open_video(path)
+    if isinstance(reader, FrameFolderReader):
+        return (reader.read([index])[0] for index in range(reader.num_frames))
+    return iter(reader if isinstance(reader, AvReader) else AvReader(path))
+
+
 def read_clip(
-    path: str | Path,
+    path: str | os.PathLike[str],
     num_frames: int,
     sampling: Literal["uniform", "random"] = "uniform",
     generator: torch.Generator | None = None,

@@ -1,13 +1,14 @@
 """Decoders of video files: decord, and PyAV for what decord does not read exactly.
 
-Decord counts wrongly after a seek in HEVC, in MPEG and AVI files and where a key frame does not start afresh; it shows
-10 bit in other colours, knows no AV1, and passes over damaged pictures without a word. So every file is first listed by PyAV,
-decord decodes only what it decodes exactly, and PyAV decodes the same frames once more to see that they are whole.
+After a seek decord gives wrong frames in HEVC, in MPEG and AVI files and where a key frame does not start afresh; it
+shows 10 bit in other colours, knows no AV1, and passes over damaged pictures without a word. So every file is first
+listed by PyAV, decord decodes only what it decodes exactly, and PyAV sees beforehand that the wanted frames are whole.
 """
 
 from __future__ import annotations
 
 import bisect
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from zoo.errors import InputError
 class AvReader:
     """Reads any video that FFmpeg knows, frame by frame exactly, with PyAV.
 
-    Nothing is sought: the file's packets are listed once, and a read goes through the file from its beginning but decodes
-    only from the key frame before a wanted frame to that frame.
+    Nothing is sought: the file's packets are listed once, and a read goes through the file from its beginning but
+    decodes only from the key frame before a wanted frame to that frame.
 
     Attributes:
         num_frames: frames that the file promises.
@@ -34,7 +35,7 @@ class AvReader:
         InputError: the file holds no video, or ends before its time.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.warnings: tuple[str, ...] = ()
         with self._open() as container:
@@ -69,13 +70,16 @@ class AvReader:
             InputError: one of them cannot be decoded.
         """
         unique = check_indices(indices, self.num_frames)
-        frames: dict[int, Tensor] = {}
-        size: dict[str, int] = {}
-        for index, frame in self._decode(unique):
-            size = size or {"width": frame.width, "height": frame.height}
-            upright = torch.from_numpy(frame.to_ndarray(format="rgb24", **size))
-            frames[index] = torch.rot90(upright, round(frame.rotation / 90), (0, 1))
+        frames = dict(zip(unique, self._upright(unique), strict=True))
         return torch.stack([frames[index] for index in indices])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """All frames one after another, upright, uint8 [H, W, 3] RGB; a long video needs no more memory than a short.
+
+        Raises:
+            InputError: one of them cannot be decoded.
+        """
+        return self._upright(list(range(self.num_frames)))
 
     def check(self, indices: Sequence[int]) -> None:
         """See that the frames ``indices`` can be decoded.
@@ -85,6 +89,14 @@ class AvReader:
         """
         for _ in self._decode(check_indices(indices, self.num_frames), is_check=True):
             pass
+
+    def _upright(self, wanted: list[int]) -> Iterator[Tensor]:
+        """The wanted frames, ascending, all of the first one's size."""
+        size: dict[str, int] = {}
+        for _, picture in self._decode(wanted):
+            size = size or {"width": picture.width, "height": picture.height}
+            frame = torch.from_numpy(picture.to_ndarray(format="rgb24", **size))
+            yield torch.rot90(frame, round(picture.rotation / 90), (0, 1)).contiguous()
 
     def _decode(self, wanted: list[int], is_check: bool = False) -> Iterator[tuple[int, Any]]:
         """The wanted frames, ascending, as (index, decoded picture)."""
@@ -113,7 +125,7 @@ class AvReader:
                         index = index_of.get(picture.pts) if self._is_timed else count
                         count += 1
                         # Pictures before the key frame in time lean on what was not decoded; nobody waits for them.
-                        is_leading = self._is_timed and picture.pts < self._times[first]
+                        is_leading = self._is_timed and picture.pts is not None and picture.pts < self._times[first]
                         if missing and picture.is_corrupt and not is_leading:
                             raise self._damaged(missing[0])
                         if index in missing:
@@ -127,7 +139,7 @@ class AvReader:
                 context.flush_buffers()
 
     def _runs(self, wanted: list[int]) -> list[tuple[int, int, list[int]]]:
-        """What to decode for the wanted frames: (first packet, last packet, frames), the runs apart from one another."""
+        """What to decode for the wanted frames: (first packet, last packet, frames), in the file's order."""
         if not self._is_timed:
             return [(0, len(self._times) - 1, wanted)]
         runs: list[tuple[int, int, list[int]]] = []
@@ -161,9 +173,7 @@ class AvReader:
             # An absolute path is never taken for a protocol, nor may a playlist lead anywhere but to files.
             return av.open(str(self.path.absolute()), options={"protocol_whitelist": "file"}, metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise InputError(
-                f"{self.path} cannot be read as a video; give a video file or a folder of frames"
-            ) from error
+            raise InputError(f"{self.path} is no readable video; give a video file or a folder of frames") from error
 
     def _note_rotation(self, rotation: float) -> None:
         """Remember that the pictures were turned (``rotation`` is counter-clockwise, in degrees)."""
@@ -190,12 +200,10 @@ class DecordReader:
             decord is not installed.
     """
 
-    def __init__(self, path: str | Path | AvReader) -> None:
+    def __init__(self, path: str | os.PathLike[str] | AvReader) -> None:
         self._listed = path if isinstance(path, AvReader) else AvReader(path)
         if not self._listed.decord_is_exact:
-            raise InputError(
-                f"{self._listed.path}: decord does not read this kind exactly; use zoo.data.video.open_video"
-            )
+            raise InputError(f"{self._listed.path}: decord does not read this kind exactly; use open_video")
         try:
             import decord
         except ImportError as error:
@@ -243,7 +251,7 @@ class _Packet:
     """What must be known of a packet."""
 
     def __init__(self, packet: Any, context: Any) -> None:
-        self.time: int | None = packet.pts
+        self.time: Any = packet.pts
         self.is_key = bool(packet.is_keyframe)
         self.is_cut = bool(packet.is_corrupt)
         self.starts_afresh = self.is_key and (context.name != "h264" or _holds_idr(bytes(packet), context.extradata))
@@ -266,6 +274,8 @@ def _holds_idr(data: bytes, extradata: bytes | None) -> bool:
 
 def _video_stream(container: Any, path: Path) -> Any:
     """The best video stream, the one that decord takes too."""
+    if container.format.name in ("concat", "dash", "hls"):
+        raise InputError(f"{path} is a list of videos; give one of them")
     stream = container.streams.best("video")
     attached_picture = 0x400  # a cover in a music file
     if stream is None or int(stream.disposition) & attached_picture:

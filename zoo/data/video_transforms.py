@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from zoo.weights import IMAGENET_MEAN, IMAGENET_STD
+
 # The shares of the short side that TSN and TSM cut out in training (TSN, section 3.2).
 _CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
 
@@ -21,7 +20,7 @@ class VideoTransform:
 
     Evaluation scales bilinearly, with antialiasing, and takes the middle. Training takes one crop for all the frames of
     the clip, at one of four sizes with sides that differ by a step at most, from a corner, a side or the middle, and
-    scales it to ``crop_size``; its randomness is torch's own generator. The authors' values are short side 256, crop 224.
+    scales it to ``crop_size``; its randomness is torch's own generator. The authors' values are sizes are 256, 224.
 
     Attributes:
         resize_size: the short side before the crop, in pixels; "squash" and training do not use it.
@@ -34,13 +33,13 @@ class VideoTransform:
         flip: whether training mirrors every second clip; off by default, as left and right often mean something.
 
     Raises:
-        ValueError: a size is not positive, the crop is larger than the scaled frame, ``crop_mode`` is unknown, or mean and
-            std are of different lengths.
+        ValueError: a size is not positive, the crop is larger than the scaled frame, ``crop_mode`` is unknown, or mean
+            and std are of different lengths.
     """
 
     resize_size: int = 256
     crop_size: int = 224
-    crop_mode: Literal["center", "squash"] = "center"
+    crop_mode: str = "center"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     training: bool = False
@@ -52,9 +51,7 @@ class VideoTransform:
         if self.crop_size < 1 or (self.crop_mode == "center" and self.resize_size < self.crop_size):
             raise ValueError(f"a crop of {self.crop_size} does not fit into frames scaled to {self.resize_size}")
         if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
-            raise ValueError(
-                f"mean and std are one number for each channel, std above 0, not {self.mean} and {self.std}"
-            )
+            raise ValueError(f"mean and std are a number for each channel, std above 0, not {self.mean} and {self.std}")
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Transform the frames of one clip.
@@ -69,9 +66,7 @@ class VideoTransform:
             ValueError: ``frames`` is something else, or has not as many channels as ``mean``.
         """
         if not isinstance(frames, Tensor) or frames.dtype != torch.uint8 or frames.dim() != 4 or 0 in frames.shape:
-            what = (
-                f"{frames.dtype} of shape {list(frames.shape)}" if isinstance(frames, Tensor) else type(frames).__name__
-            )
+            what = (frames.dtype, list(frames.shape)) if isinstance(frames, Tensor) else type(frames)
             raise ValueError(f"a video transform takes uint8 frames [T, C, H, W], not {what}")
         if frames.shape[1] != len(self.mean):
             raise ValueError(

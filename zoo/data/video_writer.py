@@ -1,0 +1,144 @@
+"""Writing videos: plain, and with what a model said on every frame."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.errors import InputError
+
+_SUFFIXES = (".mp4", ".m4v", ".mov")
+_READABLE_HEIGHT = 320  # pixels; below that text would not be readable
+
+
+def write_video(path: str | os.PathLike[str], frames: Tensor | Iterable[Any], fps: float) -> None:
+    """Write frames as an H.264 MP4 that browsers play, or as MPEG-4 where FFmpeg was built without H.264.
+
+    A side of odd length is made even by repeating its last row or column.
+
+    Args:
+        path: the file, which ends in .mp4; it is overwritten.
+        frames: uint8 [T, H, W, 3] RGB, or an iterable of frames [H, W, 3], tensors or arrays of one size.
+        fps: frames a second.
+
+    Raises:
+        InputError: the file cannot be written there.
+        ValueError: there is no frame, a frame is something else, or ``fps`` is not positive.
+    """
+    import av
+
+    path = Path(path)
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"{path} cannot be written: a video's name ends in .mp4")
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    if not 0 < fps < float("inf"):
+        raise ValueError(f"fps is a positive number, not {fps}")
+    pictures = (_checked(frame) for frame in frames)
+    first = next(pictures, None)
+    if first is None:
+        raise ValueError("a video has one frame at least; pass uint8 frames [T, H, W, 3]")
+    try:
+        with av.open(str(path.absolute()), "w", format="mp4") as container:
+            stream: Any = container.add_stream(_encoder(), rate=Fraction(fps).limit_denominator(1001))
+            stream.height, stream.width = (side + side % 2 for side in first.shape[:2])
+            stream.pix_fmt = "yuv420p"
+            for picture in itertools.chain([first], pictures):
+                if picture.shape != first.shape:
+                    raise ValueError(f"frames are of one size, not {list(first.shape)} and {list(picture.shape)}")
+                even = np.pad(picture, [(0, side % 2) for side in picture.shape[:2]] + [(0, 0)], mode="edge")
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")))
+            container.mux(stream.encode())
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{path} cannot be written ({error}); give a path that you may write to") from error
+
+
+def write_annotated_video(
+    path: str | os.PathLike[str],
+    frames: Tensor | Iterable[Any],
+    fps: float,
+    lines: Sequence[str] | Sequence[Sequence[str]],
+) -> None:
+    """Write frames with lines of text on them; a line that ends in a percentage gets a bar of that length.
+
+    Frames under 320 pixels in height are enlarged by a whole number, so that the text can be read.
+
+    Args:
+        path: the file, which ends in .mp4; it is overwritten.
+        frames: uint8 [T, H, W, 3] RGB, or an iterable of frames [H, W, 3], tensors or arrays of one size.
+        fps: frames a second.
+        lines: such as ``["wave 81.2%", "rest 10.0%"]``, the same on every frame; or such a list for every frame.
+
+    Raises:
+        InputError: the file cannot be written there.
+        ValueError: there is no frame, a frame is something else, ``fps`` is not positive, or there are fewer lists of
+            lines than frames.
+    """
+    write_video(path, _annotated(frames, lines), fps)
+
+
+def _annotated(frames: Iterable[Any], lines: Sequence[str] | Sequence[Sequence[str]]) -> Iterator[np.ndarray]:
+    """The frames, enlarged and with their lines."""
+    from PIL import Image
+
+    same: list[str] | None = [str(line) for line in lines] if all(isinstance(line, str) for line in lines) else None
+    labels: dict[tuple[str, ...], Any] = {}
+    for number, frame in enumerate(frames):
+        picture = _checked(frame)
+        if same is None and number >= len(lines):
+            raise ValueError(f"there are lines for {len(lines)} frames, and more frames; give a list for each")
+        text = tuple(same if same is not None else lines[number])
+        factor = -(-_READABLE_HEIGHT // picture.shape[0])
+        image = Image.fromarray(picture.repeat(factor, axis=0).repeat(factor, axis=1))
+        if text:
+            if text not in labels:
+                labels = {text: _draw(text, image.width, image.height)}
+            label = labels[text]
+            image.paste(label, (0, image.height - label.height), label)
+        yield np.asarray(image)
+
+
+def _draw(lines: tuple[str, ...], width: int, height: int) -> Any:
+    """A half transparent strip of the frame's width with the lines and their bars, RGBA."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    size = max(12, height // 20)
+    while True:
+        font = ImageFont.load_default(size)
+        if size <= 8 or max(font.getlength(line) for line in lines) <= width - size:
+            break
+        size -= 1
+    row = size * 3 // 2
+    strip = Image.new("RGBA", (width, min(height, row * len(lines) + size // 2)), (0, 0, 0, 150))
+    draw = ImageDraw.Draw(strip)
+    for number, line in enumerate(lines):
+        top = size // 4 + number * row
+        if percentage := re.search(r"(\d+(?:\.\d+)?)\s*%\s*$", line):
+            share = min(1.0, float(percentage[1]) / 100)
+            draw.rectangle((0, top, round(share * (width - 1)), top + row - 3), fill=(30, 110, 190, 220))
+        draw.text((size // 2, top + row // 2 - 1), line, font=font, fill=(255, 255, 255, 255), anchor="lm")
+    return strip
+
+
+def _checked(frame: Any) -> np.ndarray:
+    """A frame as an array, uint8 [H, W, 3]."""
+    picture = frame.cpu().numpy() if isinstance(frame, torch.Tensor) else np.asarray(frame)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise ValueError(f"a frame is uint8 [H, W, 3] RGB, not {picture.dtype} of shape {list(picture.shape)}")
+    return picture
+
+
+def _encoder() -> str:
+    """The best encoder that FFmpeg was built with."""
+    import av
+
+    return "libx264" if "libx264" in av.codecs_available else "mpeg4"
