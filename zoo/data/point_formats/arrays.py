@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import tokenize
+import warnings
 import zipfile
 import zlib
 from typing import IO
@@ -59,7 +61,9 @@ def read_npz(path: str, data: bytes) -> RawPoints:
                     continue
                 with archive.open(info) as stream:
                     arrays.append(_read_array(path, stream, info.file_size))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError):
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError):
         raise InputError(f"{path} is not an NPZ archive, or a damaged one: copy it or save it again") from None
     points, colors, intensity, normals = arrays
     assert points is not None
@@ -81,8 +85,9 @@ def _read_array(path: str, stream: IO[bytes], size: int) -> np.ndarray:
     try:
         version = np.lib.format.read_magic(stream)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read_header(stream)
-    except ValueError:
+        with warnings.catch_warnings(action="ignore"):  # numpy warns of files from Python 2
+            shape, fortran, dtype = read_header(stream)
+    except (ValueError, SyntaxError, tokenize.TokenError):
         raise InputError(f"{path} is not an array of numpy's format: save it again with numpy.save") from None
     if dtype.hasobject:
         raise InputError(f"{path} holds Python objects, which are not read for safety: save an array of numbers")

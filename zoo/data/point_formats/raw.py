@@ -117,14 +117,21 @@ def _pick(columns: Mapping[str, np.ndarray], choices: tuple[tuple[str, ...], ...
 
 
 def _is_rgb(block: np.ndarray) -> bool:
-    return bool(((block >= 0) & (block <= 255) & (block == np.rint(block))).all() and block.max(initial=0) > 1)
+    known = _known(block)
+    return bool(((known >= 0) & (known <= 255) & (known == np.rint(known))).all() and known.max(initial=0) > 1)
 
 
 def _is_fraction(block: np.ndarray) -> bool:
-    return bool(((block >= 0) & (block <= 1)).all())
+    known = _known(block)
+    return bool(len(known) and ((known >= 0) & (known <= 1)).all())
 
 
 def _is_unit(block: np.ndarray) -> bool:
     """Whether at least 95 % of the rows have length 1: real files hold a few zero normals."""
-    with np.errstate(all="ignore"):
-        return bool((np.abs(np.linalg.norm(block.astype(np.float64), axis=1) - 1) < 0.02).mean() >= 0.95)
+    known = _known(block).astype(np.float64)
+    return bool(len(known) and (np.abs(np.linalg.norm(known, axis=1) - 1) < 0.02).mean() >= 0.95)
+
+
+def _known(block: np.ndarray) -> np.ndarray:
+    """The rows without NaN and infinity."""
+    return block[np.isfinite(block).all(axis=1)]

@@ -10,7 +10,7 @@ from zoo.data.point_formats.raw import RawPoints, as_colors
 from zoo.errors import InputError
 
 CLOUD_SUFFIXES = (".xyzn", ".xyzrgb")
-MESH_SUFFIXES = (".stl", ".gltf", ".glb", ".fbx", ".dae")
+MESH_SUFFIXES = (".stl", ".gltf", ".glb")
 OWN_FORMATS = "PLY, PCD, OFF, OBJ, NPY, NPZ, BIN, TXT, XYZ, CSV and PTS"
 
 
