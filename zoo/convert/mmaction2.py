@@ -20,7 +20,7 @@ NON_LOCAL = (
     (re.compile(r"\.non_local_block\.conv_out\.bn\."), ".nl.W.1."),
     (re.compile(r"\.non_local_block\.(g\.0|phi\.0|theta)\.conv\."), r".nl.\1."),
 )
-ATTENTION_MODE = re.compile(r"non_local_cfg\s*=\s*dict\([^)]*\bmode\s*=\s*['\"](\w+)", re.DOTALL)
+ATTENTION_MODE = re.compile(r"non_local_cfg\s*=\s*dict\((?:[^()]|\([^()]*\))*?\bmode\s*=\s*['\"](\w+)")
 
 
 def convert(state: State) -> State:

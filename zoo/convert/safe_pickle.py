@@ -24,6 +24,8 @@ WRAPPERS = ("state_dict", "model")
 AGAIN = "download it again"
 AGAIN_SAFELY = "download it again from where you know it to be good"
 
+ZIP_ERRORS = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, struct.error)
+
 Reader = Callable[[StorageRecord], bytes]
 
 
@@ -65,9 +67,8 @@ def read_file(path: str | os.PathLike[str]) -> RawFile:
     try:
         status = os.stat(name)
         if not stat.S_ISREG(status.st_mode):
-            raise InputError(
-                f"{name!r} is {'a folder' if os.path.isdir(name) else 'not a file'}: name a checkpoint file"
-            )
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file"
+            raise InputError(f"{name!r} is {kind}: name a checkpoint file")
         with open(name, "rb") as file:
             return _read(file, name, status.st_size)
     except FileNotFoundError:
@@ -122,7 +123,7 @@ def _read_zip(file: BinaryIO, size: int) -> RawFile:
     """A file of ``torch.save``: an uncompressed zip archive of one pickle and one record a storage."""
     try:
         archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+    except ZIP_ERRORS:
         raise _Damaged(f"is cut off: it ends after {size} bytes, before the end of the archive; {AGAIN}") from None
     with archive:
         entries = {info.filename: info for info in archive.infolist()}
@@ -144,7 +145,7 @@ def _read_zip(file: BinaryIO, size: int) -> RawFile:
                 raise _Damaged(f"promises {expected} bytes in {name!r} and holds {info.file_size}: {AGAIN}")
             try:
                 return archive.read(info)
-            except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, struct.error) as error:
+            except ZIP_ERRORS as error:
                 raise _Damaged(f"is damaged at {name!r} ({error}): {AGAIN}") from None
 
         if roots[0] + "byteorder" in entries and record("byteorder") != b"little":

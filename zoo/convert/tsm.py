@@ -44,9 +44,8 @@ def convert_online(state: State) -> State:
     converted = {}
     for name, tensor in state.items():
         layer, _, parameter = name.rpartition(".")
-        converted[
-            f"head.{parameter}" if layer == "classifier" else f"backbone.{features.get(layer, layer)}.{parameter}"
-        ] = tensor
+        ours = "head" if layer == "classifier" else f"backbone.{features.get(layer, layer)}"
+        converted[f"{ours}.{parameter}"] = tensor
     return converted
 
 

@@ -214,9 +214,8 @@ class _Machine(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         dotted = f"{module}.{name}"
         root = module.split(".")[0]
-        if (root in ("builtins", "__builtin__") and name in FORBIDDEN_BUILTINS) or root in FORBIDDEN_MODULES:
-            raise ForbiddenCall(dotted)
-        if module == "torch.hub":
+        is_builtin = root in ("builtins", "__builtin__", "io", "_io") and name in FORBIDDEN_BUILTINS
+        if is_builtin or root in FORBIDDEN_MODULES or module == "torch.hub":
             raise ForbiddenCall(dotted)
         if module in ("torch", "torch.cuda", "torch.storage") and name in DTYPES:
             return DTYPES[name]

@@ -69,9 +69,7 @@ class VideoTransform:
             what = (frames.dtype, list(frames.shape)) if isinstance(frames, Tensor) else type(frames)
             raise ValueError(f"a video transform takes uint8 frames [T, C, H, W], not {what}")
         if frames.shape[1] != len(self.mean):
-            raise ValueError(
-                f"the transform is for {len(self.mean)} channels, not {frames.shape[1]}; pass [T, C, H, W]"
-            )
+            raise ValueError(f"this transform takes frames [T, {len(self.mean)}, H, W], not {list(frames.shape)}")
         from torchvision.transforms import v2
         from torchvision.transforms.v2 import functional as F
 

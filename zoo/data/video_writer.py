@@ -52,6 +52,7 @@ def write_video(path: str | os.PathLike[str], frames: Tensor | Iterable[Any], fp
             stream: Any = container.add_stream(_encoder(), rate=Fraction(fps).limit_denominator(1001))
             stream.height, stream.width = (side + side % 2 for side in first.shape[:2])
             stream.pix_fmt = "yuv420p"
+            stream.options = {"preset": "veryfast", "crf": "20"} if stream.codec.name == "libx264" else {"b": "4M"}
             for picture in itertools.chain([first], pictures):
                 if picture.shape != first.shape:
                     raise ValueError(f"frames are of one size, not {list(first.shape)} and {list(picture.shape)}")

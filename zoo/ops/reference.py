@@ -69,6 +69,8 @@ def furthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
     points = _wide(points.detach())
     batch, _, num_points = points.shape
     chosen = torch.zeros(batch, num_samples, dtype=torch.int64, device=points.device)
+    if points.is_meta:  # there is nothing to compare, and the loop is slow there
+        return chosen
     distance = points.new_full((batch, num_points), torch.inf)
     for j in range(1, num_samples):
         last = points.gather(2, chosen[:, j - 1].view(batch, 1, 1).expand(batch, 3, 1))

@@ -1,0 +1,34 @@
+# make demo | test | setup | lint | format: everything happens in .venv
+PYTHON ?= python3
+VIDEO ?= out/demo/gesture.mp4
+CLOUD ?= out/demo/tabletop.ply
+BIN := .venv/bin
+
+.PHONY: setup demo test lint format
+setup: .venv/ready
+
+.venv/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python tools/check_system.py
+	@touch $@
+
+demo: setup
+	@$(BIN)/python tools/make_demo_inputs.py --out out/demo
+	@$(BIN)/python tools/demo.py --video '$(VIDEO)' --cloud '$(CLOUD)' --out out/demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@files=$$(git ls-files '*.cpp' '*.cu' '*.h' '*.cuh'); [ -z "$$files" ] || $(BIN)/clang-format --dry-run --Werror $$files
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	@files=$$(git ls-files '*.cpp' '*.cu' '*.h' '*.cuh'); [ -z "$$files" ] || $(BIN)/clang-format -i $$files

@@ -1,0 +1,33 @@
+"""What all tests share: no network but the loopback, and where the real data lie."""
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _only_loopback(monkeypatch):
+    """Refuse every connection that leaves the machine."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = address[0]
+            if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+                raise RuntimeError(f"a test tried to reach {host}: tests talk to the loopback only")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real files that ZOO_TEST_DATA names; tests that need it are skipped without it."""
+    folder = os.environ.get("ZOO_TEST_DATA")
+    if not folder:
+        pytest.skip("ZOO_TEST_DATA is not set: it names the folder of real files")
+    return Path(folder)

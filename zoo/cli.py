@@ -1,0 +1,131 @@
+"""The command line: ``zoo list``, ``zoo info``, ``zoo predict``, ``zoo convert``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from zoo.errors import ZooError
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see `{self.prog} --help`\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 on success, 2 where the user has to mend something."""
+    parser = _build_parser()
+    options = parser.parse_args(arguments)
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    command: Callable[[argparse.Namespace], None] = options.command
+    try:
+        command(options)
+    except ZooError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def _build_parser() -> _Parser:
+    parser = _Parser(prog="zoo", description="Fast video and 3D recognition, from a name and a file to an answer.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("list", help="names of models")
+    listing.add_argument("pattern", nargs="?", help="a wildcard, such as 'tsm_*'")
+    listing.add_argument("--pretrained", action="store_true", help="only those that can be loaded, as arch.tag")
+    listing.add_argument("--task", help="only models of this task, such as video_classification")
+    listing.set_defaults(command=_list)
+
+    info = commands.add_parser("info", help="what is known about a model")
+    info.add_argument("name")
+    info.set_defaults(command=_info)
+
+    predict = commands.add_parser("predict", help="run a model on files")
+    predict.add_argument("name", help="a model with weights, see `zoo list --pretrained`")
+    predict.add_argument("inputs", nargs="+", metavar="FILE", help="a video, a folder of frames, or a point cloud")
+    predict.add_argument("--topk", type=_positive, default=5, metavar="K", help="how many labels (default: 5)")
+    predict.add_argument("--json", action="store_true", help="one JSON object a file")
+    predict.add_argument("--save", metavar="PATH", help="an annotated MP4, or a PLY with coloured labels")
+    predict.add_argument("--category", help="of the object, for part segmentation")
+    predict.add_argument("--device", help="such as cpu or cuda:0")
+    predict.set_defaults(command=_predict)
+
+    convert = commands.add_parser("convert", help="another project's checkpoint to safetensors")
+    convert.add_argument("source", metavar="IN")
+    convert.add_argument("target", metavar="OUT.safetensors")
+    convert.add_argument("--model", metavar="ARCH", help="check that every tensor finds its place in this architecture")
+    convert.set_defaults(command=_convert)
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def _list(options: argparse.Namespace) -> None:
+    import zoo
+
+    for name in zoo.list_models(options.pattern, task=options.task, pretrained=options.pretrained or None):
+        print(name)
+
+
+def _info(options: argparse.Namespace) -> None:
+    from zoo.info import describe_model
+
+    for label, value in describe_model(options.name).items():
+        print(f"{label + ':':<14}{value}")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    import zoo
+
+    if options.save and len(options.inputs) > 1:
+        raise ZooError("--save takes one file: predict the others without it")
+    predictor = zoo.load(options.name, options.device)
+    extra: dict[str, Any] = {}
+    if options.category is not None:
+        extra["category"] = int(options.category) if options.category.isdigit() else options.category
+    for path in options.inputs:
+        prediction = predictor(path, **extra)
+        if options.json:
+            print(json.dumps(prediction.to_json(options.topk)))
+        else:
+            print(path)
+            for label, score in prediction.top(options.topk):
+                print(f"  {score:7.2%}  {label}")
+            print("  " + ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in prediction.timings_ms.items()))
+        if options.save:
+            prediction.save(options.save)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from safetensors.torch import save_file
+
+    from zoo.convert import read_checkpoint
+    from zoo.create import create_model
+
+    checkpoint = read_checkpoint(options.source)
+    if options.model:
+        create_model(options.model, checkpoint=options.source)
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in checkpoint.state_dict.items()}, options.target)
+    except (OSError, RuntimeError) as error:
+        raise ZooError(f"{options.target}: cannot be written ({error}); choose another path") from error
+    print(f"{len(checkpoint.state_dict)} of {len(checkpoint.state_dict)} tensors, {checkpoint.source} layout -> {options.target}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Tabletop scenes: RGB-D clouds of objects on tables, every point labelled as object or background.
+
+The scenes are those of the mOSD set (PointCloudLibrary/data, BSD-3-Clause; Richtsfeld et al. 2012, Object Segmentation
+Database), sub-sampled to 6 mm: 45 to learn from and 40 to test on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from zoo.errors import InputError
+
+CLASS_NAMES = ("background", "object")
+FIRST_OBJECT_LABEL = 20
+VAL_EVERY = 5  # every fifth of the scenes to learn from is for validation
+
+Split = Literal["train", "val", "test"]
+
+
+def read_scenes(path: str | Path, split: Split) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Read the scenes of ``split``.
+
+    Returns:
+        For each scene its points float32 [N, 6], xyz in metres (camera frame) and rgb in 0..1, and its labels int64
+        [N], 1 for an object.
+
+    Raises:
+        InputError: the file is missing or is not the set.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            points = archive["points_halfmm"].astype(np.float32) / 2000
+            colors = archive["rgb"].astype(np.float32) / 255
+            labels = (archive["label"] >= FIRST_OBJECT_LABEL).astype(np.int64)
+            offsets, is_test = archive["offsets"], archive["is_test"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not the tabletop scenes ({error}); pass mosd_tabletop.npz") from error
+    scenes = np.flatnonzero(is_test) if split == "test" else np.flatnonzero(~is_test)
+    if split != "test":
+        validation = np.arange(len(scenes)) % VAL_EVERY == VAL_EVERY - 1
+        scenes = scenes[validation if split == "val" else ~validation]
+    features = np.concatenate([points, colors], axis=1)
+    parts = [slice(offsets[scene], offsets[scene + 1]) for scene in scenes]
+    return [(features[part], labels[part]) for part in parts]
+
+
+class TabletopDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Samples of ``num_points`` points of a scene as (points float [N, 6], labels int64 [N]).
+
+    Args:
+        path: the set, see ``read_scenes``.
+        split: "train" draws points anew and turns, scales and recolours the scene; "val" and "test" always give the
+            same points.
+        num_points: N.
+        samples_per_scene: how many samples of each scene an epoch has.
+    """
+
+    def __init__(self, path: str | Path, split: Split, num_points: int, samples_per_scene: int = 8):
+        self.scenes = read_scenes(path, split)
+        self.split, self.num_points, self.samples_per_scene = split, num_points, samples_per_scene
+
+    def __len__(self) -> int:
+        return len(self.scenes) * self.samples_per_scene
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        training = self.split == "train"
+        rng = np.random.default_rng(torch.randint(2**62, ()).item() if training else index)
+        points, labels = self.scenes[index % len(self.scenes)]
+        chosen = rng.choice(len(points), self.num_points, replace=len(points) < self.num_points)
+        points = _augment(points[chosen], rng) if training else points[chosen]
+        return torch.from_numpy(points.astype(np.float32)), torch.from_numpy(labels[chosen])
+
+
+def _augment(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Turn about the vertical, tilt a little, mirror, scale and jitter; vary the colours, or drop them altogether."""
+    xyz, rgb = points[:, :3], points[:, 3:]
+    xyz = xyz - xyz.mean(axis=0)
+    xyz = xyz @ _rotation(rng.uniform(-0.15, 0.15), 0) @ _rotation(rng.uniform(-np.pi, np.pi) * 0.5, 1)
+    xyz = xyz @ _rotation(rng.uniform(-0.15, 0.15), 2) * rng.uniform(0.8, 1.25) * [rng.choice([-1, 1]), 1, 1]
+    xyz = xyz + rng.normal(0, 0.001, xyz.shape)
+    if rng.random() < 0.3:
+        rgb = np.zeros_like(rgb)
+    else:
+        rgb = np.clip((rgb - 0.5) * rng.uniform(0.6, 1.4) + 0.5 + rng.uniform(-0.2, 0.2, 3), 0, 1)[:, rng.permutation(3)]
+    return np.concatenate([xyz, rgb], axis=1)
+
+
+def _rotation(angle: float, axis: int) -> np.ndarray:
+    """The rotation matrix about a coordinate axis; ``angle`` in radians."""
+    first, second = [a for a in range(3) if a != axis]
+    matrix = np.eye(3)
+    matrix[first, first] = matrix[second, second] = np.cos(angle)
+    matrix[first, second], matrix[second, first] = np.sin(angle), -np.sin(angle)
+    return matrix

@@ -1,0 +1,25 @@
+"""Figures of merit from a confusion matrix."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def confusion_matrix(predictions: Tensor, targets: Tensor, num_classes: int) -> Tensor:
+    """Counts int64 [K, K]: row = target, column = prediction; targets below zero are left out."""
+    known = targets >= 0
+    cells = targets[known] * num_classes + predictions[known]
+    return torch.bincount(cells.flatten(), minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def accuracy(confusion: Tensor) -> float:
+    """The share of the predictions that are right."""
+    return (confusion.diagonal().sum() / confusion.sum().clamp(min=1)).item()
+
+
+def mean_iou(confusion: Tensor) -> float:
+    """Intersection over union of target and prediction, averaged over the classes that occur in either."""
+    intersection = confusion.diagonal()
+    union = confusion.sum(0) + confusion.sum(1) - intersection
+    return (intersection[union > 0] / union[union > 0]).mean().item()

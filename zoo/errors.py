@@ -1,0 +1,17 @@
+"""What goes wrong by a user's mistake: each error says in one sentence what to do about it."""
+
+
+class ZooError(ValueError):
+    """The base of the zoo's own errors; the command line prints its text and exits with 2."""
+
+
+class InputError(ZooError):
+    """A file or an array that cannot be read or does not fit the model; the text names it and the remedy."""
+
+
+class CheckpointError(ZooError):
+    """A checkpoint that is damaged, unsafe or of another network."""
+
+
+class UnknownNameError(ZooError, LookupError):
+    """A name that nothing bears; the text lists the nearest ones."""

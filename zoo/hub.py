@@ -1,0 +1,117 @@
+"""Where weights lie: the checkpoints that come with the package, and folders that ``save_pretrained`` wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import CheckpointError, InputError, ZooError
+from zoo.registry import find_builder, find_weights, register_weights
+from zoo.weights import WeightsSpec, file_sha256, read_index, verify
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+LOCAL_PREFIX = "local-dir:"
+
+
+def register_bundled() -> None:
+    """Register the weights that the index of the bundled checkpoints describes."""
+    for spec in read_index(checkpoints_folder() / "index.json"):
+        register_weights(spec)
+
+
+def checkpoints_folder() -> Path:
+    """The folder of the bundled checkpoints: inside an installed package, or beside the package in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "_checkpoints"
+    return installed if installed.is_dir() else package.parent / "checkpoints"
+
+
+def resolve(name: str, pretrained: bool) -> tuple[str, WeightsSpec | None, Path | None]:
+    """What ``name`` stands for.
+
+    Args:
+        name: "arch", "arch.tag" or "local-dir:PATH".
+        pretrained: whether weights are wanted, so that a bare architecture takes its first tag.
+
+    Returns:
+        The architecture, the description of the weights if the name has any, and where their file lies.
+
+    Raises:
+        UnknownNameError: nothing bears that name.
+        CheckpointError: the folder is not one that ``save_pretrained`` wrote.
+    """
+    if name.startswith(LOCAL_PREFIX):
+        folder = Path(name.removeprefix(LOCAL_PREFIX))
+        spec = read_description(folder)
+        return spec.architecture, spec, folder / spec.file
+    if not pretrained and "." not in name:
+        find_builder(name)
+        return name, None, None
+    spec = find_weights(name)
+    return spec.architecture, spec, checkpoints_folder() / spec.file
+
+
+def read_description(folder: Path) -> WeightsSpec:
+    """The description in a folder that ``save_pretrained`` wrote.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: there is no {CONFIG_NAME}; pass a folder that zoo.save_pretrained wrote")
+    try:
+        entry = json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path}: is not JSON ({error}); save the model again") from error
+    return WeightsSpec.from_json(entry, str(path))
+
+
+def load_weights(path: Path, spec: WeightsSpec) -> dict[str, object]:
+    """The tensors of the file at ``path`` after its hash was found right.
+
+    Raises:
+        CheckpointError: the file is missing or is another.
+    """
+    from safetensors.torch import load_file
+
+    verify(path, spec)
+    return dict(load_file(path))
+
+
+def save_pretrained(model: nn.Module, folder: str | Path) -> Path:
+    """Write ``model`` to ``folder``: the weights as safetensors, and the description that ``zoo.load`` needs.
+
+    Args:
+        model: one that ``zoo.create_model`` or ``zoo.load`` made, or that has a ``WeightsSpec`` as its ``spec``.
+        folder: is made where it is missing; ``zoo.load("local-dir:FOLDER")`` takes it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ZooError: nothing is known about the model.
+        InputError: the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    spec = getattr(model, "spec", None)
+    if not isinstance(spec, WeightsSpec):
+        raise ZooError("the model has no description: make it with zoo.create_model, or set model.spec = WeightsSpec(...)")
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(state, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+        path = folder / WEIGHTS_NAME
+        spec = dataclasses.replace(spec, file=WEIGHTS_NAME, size=path.stat().st_size, sha256=file_sha256(path))
+        (folder / CONFIG_NAME).write_text(json.dumps(spec.to_json(), indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
+    return folder

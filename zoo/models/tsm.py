@@ -1,0 +1,272 @@
+"""Temporal Shift Module networks (Lin et al. 2019, https://arxiv.org/abs/1811.08383) on timm's backbones."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from zoo.layers.temporal_shift import Direction, NonLocal, TemporalLayer, TemporalShift
+from zoo.models.residual_blocks import ResidualBlock, find_residual_blocks
+from zoo.registry import register_model
+
+TASK = "video_classification"
+CHANNELS = {"rgb": 3, "flow": 10}  # flow: the two components of five consecutive fields
+
+
+class TSM(nn.Module):
+    """A 2D CNN over the frames of a clip, whose residual blocks shift channels along time; logits are averaged.
+
+    Args:
+        backbone: a timm CNN with residual blocks.
+        num_classes: 0 gives features.
+        num_frames: how many frames to sample; the forward pass takes any number, from the shape of its input.
+        shift_div: d; 1/d of the channels move each way.
+        shift_place: "blockres" shifts the input of the residual branch, "block" that of the whole block
+            (figure 3 of the paper), ``None`` nothing: then this is a TSN.
+        modality: "rgb", or "flow" with 10 channels.
+        non_local: add non-local blocks to stages 2 and 3 of a ResNet-50.
+        dropout: before the classifier.
+        pretrained_backbone: start from timm's ImageNet weights.
+
+    Raises:
+        ValueError: the backbone has no residual blocks that can be shifted, or an argument is none of the above.
+    """
+
+    direction: Direction = "bidirectional"
+    classifier_name = "head"
+
+    def __init__(
+        self,
+        backbone: str = "resnet50",
+        num_classes: int = 400,
+        num_frames: int = 8,
+        shift_div: int = 8,
+        shift_place: Literal["blockres", "block"] | None = "blockres",
+        modality: Literal["rgb", "flow"] = "rgb",
+        non_local: bool = False,
+        dropout: float = 0.5,
+        pretrained_backbone: bool = False,
+    ):
+        super().__init__()
+        import timm
+
+        if modality not in CHANNELS:
+            raise ValueError(f"modality is 'rgb' or 'flow', not {modality!r}")
+        if shift_place not in ("blockres", "block", None):
+            raise ValueError(f"shift_place is 'blockres' or 'block', not {shift_place!r}")
+        if num_frames < 1:
+            raise ValueError(f"num_frames is at least 1, not {num_frames}")
+        self.num_frames = num_frames
+        self.in_channels = CHANNELS[modality]
+        self.backbone = timm.create_model(backbone, pretrained=pretrained_backbone, num_classes=0)
+        self.num_features: int = getattr(self.backbone, "head_hidden_size", self.backbone.num_features)
+        self.first_conv = "backbone." + _first_conv(self.backbone)
+        self.shifts: list[str] = []  # where the shifts are, as names of the backbone's modules
+        if shift_place is not None:
+            for block in _to_shift(find_residual_blocks(self.backbone)):
+                name = block.first_conv if shift_place == "blockres" else block.name
+                _wrap(self.backbone, name, lambda net: TemporalShift(net, num_frames, shift_div, self.direction))
+                self.shifts.append(name)
+        if non_local:
+            for name in ("layer2.0", "layer2.2", "layer3.0", "layer3.2", "layer3.4"):
+                _wrap(self.backbone, name, lambda block: NonLocal(block, block.bn3.num_features, num_frames))
+        if modality == "flow":
+            _wrap(self.backbone, _first_conv(self.backbone), _flow_conv)
+        self._temporal = tuple(layer for layer in self.backbone.modules() if isinstance(layer, TemporalLayer))
+        self.dropout = nn.Dropout(dropout)
+        self.reset_classifier(num_classes)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Put a new classifier in place, drawn as the authors do; with 0 the model gives features."""
+        self.num_classes = num_classes
+        self.head: nn.Module = nn.Identity()
+        if num_classes > 0:
+            self.head = nn.Linear(self.num_features, num_classes)
+            nn.init.normal_(self.head.weight, std=0.001)
+            nn.init.zeros_(self.head.bias)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Clips [N, T, C, H, W] to feature maps [N, T, num_features, H', W'].
+
+        Raises:
+            ValueError: the shape is another, or T is zero.
+        """
+        if x.dim() != 5 or x.shape[2] != self.in_channels:
+            raise ValueError(f"the model takes clips [N, T, {self.in_channels}, H, W], not {list(x.shape)}")
+        if x.shape[1] < 1:
+            raise ValueError("the clip has no frames: pass at least one, [N, T >= 1, C, H, W]")
+        for layer in self._temporal:
+            layer.num_frames = x.shape[1]
+        return self.backbone.forward_features(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Feature maps [N, T, num_features, H', W'] to logits [N, num_classes], the mean over the frames.
+
+        With ``pre_logits``, or without a classifier: pooled features [N, num_features].
+        """
+        frames = self.backbone.forward_head(features.flatten(0, 1), pre_logits=True)
+        if not pre_logits:
+            frames = self.head(self.dropout(frames))
+        return frames.unflatten(0, features.shape[:2]).mean(dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Clips [N, T, C, H, W] to logits [N, num_classes]."""
+        return self.forward_head(self.forward_features(x))
+
+
+class OnlineTSM(TSM):
+    """A TSM that shifts from the past alone, so that it can also follow a stream frame by frame (section 3.4).
+
+    ``state = model.initial_state(...)``, then ``logits, state = model.step(frame, state)``. Called on a clip, it gives
+    the mean of the logits of its steps.
+    """
+
+    direction: Direction = "online"
+
+    @torch.no_grad()
+    def initial_state(self, batch_size: int = 1, image_size: int | tuple[int, int] = 224) -> tuple[Tensor, ...]:
+        """The state before the first frame, zeros: a tensor [batch_size, C/d, H', W'] for every shift.
+
+        Args:
+            batch_size: how many streams are followed at once.
+            image_size: of the frames, in pixels: a side or (height, width).
+        """
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        parameter = next(self.parameters())
+        sketch = copy.deepcopy(self).to("meta").eval()  # shapes without arithmetic
+        for shift in sketch._shift_layers():
+            shift.past = torch.empty(0, device="meta")
+            shift.register_forward_pre_hook(_nothing_shifted)
+        sketch.forward_features(parameter.new_empty(batch_size, 1, self.in_channels, height, width, device="meta"))
+        return tuple(
+            torch.zeros(shift.past.shape, dtype=parameter.dtype, device=parameter.device)
+            for shift in sketch._shift_layers()
+            if shift.past is not None
+        )
+
+    def step(self, frame: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The logits after one more frame, and the state for the next.
+
+        Args:
+            frame: the next frames of B streams, [B, C, H, W].
+            state: what ``initial_state`` or the last step gave.
+
+        Returns:
+            Logits [B, num_classes], and the new state.
+
+        Raises:
+            ValueError: the frame or the state has another shape.
+        """
+        if frame.dim() != 4:
+            raise ValueError(f"step takes one frame a stream, [B, {self.in_channels}, H, W], not {list(frame.shape)}")
+        shifts = self._shift_layers()
+        if len(state) != len(shifts):
+            raise ValueError(f"the state has {len(state)} tensors, this model keeps {len(shifts)}: use initial_state")
+        if state[0].shape[0] != frame.shape[0]:
+            raise ValueError(f"the state follows {state[0].shape[0]} streams, but there are {frame.shape[0]} frames")
+        try:
+            for shift, past in zip(shifts, state, strict=True):
+                shift.past = past
+            logits = self.forward(frame.unsqueeze(1))
+            return logits, tuple(shift.past for shift in shifts if shift.past is not None)
+        finally:
+            for shift in shifts:
+                shift.past = None
+
+    def _shift_layers(self) -> list[TemporalShift]:
+        return [layer for layer in self._temporal if isinstance(layer, TemporalShift)]
+
+
+def _nothing_shifted(shift: nn.Module, inputs: tuple[Tensor]) -> None:
+    """Give ``shift`` a past of the right shape, as if the frame before had been the same."""
+    assert isinstance(shift, TemporalShift)
+    shift.past = inputs[0][:, : inputs[0].shape[1] // shift.shift_div]
+
+
+def _to_shift(blocks: list[ResidualBlock]) -> list[ResidualBlock]:
+    """All blocks, or every second one of a stage where some stage has 23 or more, as in ResNet-101."""
+    every = 2 if max(block.stage_length for block in blocks) >= 23 else 1
+    return [block for block in blocks if block.index % every == 0]
+
+
+def _first_conv(backbone: nn.Module) -> str:
+    return next(name for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d))
+
+
+def _flow_conv(conv: nn.Module) -> nn.Conv2d:
+    """The first layer for flow: every channel has the mean of the RGB weights."""
+    assert isinstance(conv, nn.Conv2d)
+    flow = copy.deepcopy(conv)
+    flow.in_channels = CHANNELS["flow"]
+    flow.weight = nn.Parameter(conv.weight.detach().mean(dim=1, keepdim=True).repeat(1, flow.in_channels, 1, 1))
+    return flow
+
+
+def _wrap(root: nn.Module, name: str, wrapper: Callable[[Any], nn.Module]) -> None:
+    """Put ``wrapper(module)`` in the place of the module called ``name``."""
+    parent, _, child = name.rpartition(".")
+    setattr(root.get_submodule(parent), child, wrapper(root.get_submodule(name)))
+
+
+@register_model
+def tsm(backbone: str = "resnet50", **arguments: Any) -> TSM:
+    """TSM on any timm CNN with residual blocks; ``model.shifts`` says where the shifts are."""
+    return TSM(backbone, **arguments)
+
+
+@register_model
+def tsm_resnet18(**arguments: Any) -> TSM:
+    """TSM on ResNet-18."""
+    return TSM("resnet18", **arguments)
+
+
+@register_model
+def tsm_resnet34(**arguments: Any) -> TSM:
+    """TSM on ResNet-34."""
+    return TSM("resnet34", **arguments)
+
+
+@register_model
+def tsm_resnet50(**arguments: Any) -> TSM:
+    """TSM on ResNet-50, the paper's main network."""
+    return TSM("resnet50", **arguments)
+
+
+@register_model
+def tsm_resnet50_nl(**arguments: Any) -> TSM:
+    """TSM on ResNet-50 with five non-local blocks."""
+    return TSM("resnet50", non_local=True, **arguments)
+
+
+@register_model
+def tsm_resnet101(**arguments: Any) -> TSM:
+    """TSM on ResNet-101, every second block shifted."""
+    return TSM("resnet101", **arguments)
+
+
+@register_model
+def tsm_mobilenetv2(**arguments: Any) -> TSM:
+    """TSM on MobileNetV2, its ten residual blocks shifted."""
+    return TSM("mobilenetv2_100", **arguments)
+
+
+@register_model
+def tsm_mobilenetv2_online(**arguments: Any) -> OnlineTSM:
+    """Online TSM on MobileNetV2: follows a stream frame by frame."""
+    return OnlineTSM("mobilenetv2_100", **arguments)
+
+
+@register_model
+def tsn_resnet50(**arguments: Any) -> TSM:
+    """TSN on ResNet-50: the same frames, no shift."""
+    return TSM("resnet50", shift_place=None, **arguments)
+
+
+@register_model
+def tsn_mobilenetv2(**arguments: Any) -> TSM:
+    """TSN on MobileNetV2: the same frames, no shift."""
+    return TSM("mobilenetv2_100", shift_place=None, **arguments)

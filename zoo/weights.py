@@ -1,0 +1,169 @@
+"""What belongs to pretrained weights: where they lie, their hash, licence, classes, preprocessing and metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import CheckpointError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class VideoInput:
+    """How a video becomes the input [T, 3, crop_size, crop_size] of a model.
+
+    Attributes:
+        num_frames: how many frames are sampled, uniformly over the video.
+        resize_size: to what the short side is scaled before a centre crop, in pixels.
+        crop_size: side of the input, in pixels.
+        crop_mode: "center", or "squash" to scale the whole frame to the input's square, cutting nothing off.
+        mean: of the channels, in 0..1.
+        std: of the channels, in 0..1.
+    """
+
+    num_frames: int = 8
+    resize_size: int = 256
+    crop_size: int = 224
+    crop_mode: str = "center"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+
+@dataclass(frozen=True)
+class PointInput:
+    """How a cloud becomes the input [C, num_points] of a model.
+
+    Attributes:
+        num_points: how many points the model sees at once; every point of a larger cloud gets its turn.
+        features: what follows xyz: "rgb" (in 0..1), "normals", "intensity", "normalized_xyz" (within the scene, 0..1).
+        center: "mean" moves the mean of the points to the origin, "none" leaves them.
+        scale: "unit_sphere" divides by the largest distance from the origin, "none" leaves the unit, metres.
+    """
+
+    num_points: int = 4096
+    features: tuple[str, ...] = ()
+    center: str = "mean"
+    scale: str = "unit_sphere"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured or reported figure, with what it was measured on and how.
+
+    Attributes:
+        name: for example "top-1 accuracy" or "mean IoU".
+        value: between 0 and 1, or as the source reports it.
+        dataset: and its part.
+        protocol: views, votes, what was averaged.
+        source: the command that measured it, or where it is reported.
+    """
+
+    name: str
+    value: float
+    dataset: str
+    protocol: str
+    source: str
+
+
+@dataclass(frozen=True)
+class WeightsSpec:
+    """Pretrained weights of one architecture, with all that is needed to use them on a file.
+
+    Attributes:
+        architecture: a registered name.
+        tag: what they were trained on.
+        num_classes: of the classifier.
+        model_args: further arguments of the architecture.
+        class_names: in the order of the logits.
+        input: the preprocessing.
+        file: the name of the safetensors file, beside the description.
+        sha256: of the file.
+        size: of the file, in bytes.
+        licence: an SPDX identifier or "other".
+        origin: how and on what they were trained, and from where the data came.
+        metrics: measured or reported figures.
+    """
+
+    architecture: str
+    tag: str
+    num_classes: int
+    input: VideoInput | PointInput
+    class_names: tuple[str, ...] = ()
+    model_args: dict[str, Any] = field(default_factory=dict)
+    file: str = "model.safetensors"
+    sha256: str = ""
+    size: int = 0
+    licence: str = ""
+    origin: str = ""
+    metrics: tuple[Metric, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """ "arch.tag", or the architecture alone where the weights bear no tag."""
+        return f"{self.architecture}.{self.tag}" if self.tag else self.architecture
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers that ``from_json`` reads back."""
+        kind = "video" if isinstance(self.input, VideoInput) else "points"
+        return dataclasses.asdict(self) | {"input": {"kind": kind, **dataclasses.asdict(self.input)}}
+
+    @classmethod
+    def from_json(cls, entry: dict[str, Any], where: str) -> WeightsSpec:
+        """Read one description.
+
+        Args:
+            entry: what ``to_json`` gave, after a round through a file.
+            where: the file, for the error.
+
+        Raises:
+            CheckpointError: a field is missing, unknown or of the wrong type.
+        """
+        try:
+            inputs = {key: tuple(value) if isinstance(value, list) else value for key, value in entry["input"].items()}
+            kind = {"video": VideoInput, "points": PointInput}[inputs.pop("kind")]
+            fields = entry | {
+                "input": kind(**inputs),
+                "class_names": tuple(entry.get("class_names", ())),
+                "metrics": tuple(Metric(**metric) for metric in entry.get("metrics", ())),
+            }
+            return cls(**fields)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{where}: not a description of weights ({error}); export it again") from error
+
+
+def read_index(path: Path) -> list[WeightsSpec]:
+    """The weights that the JSON list at ``path`` describes.
+
+    Raises:
+        CheckpointError: the file is not such a list.
+    """
+    try:
+        entries = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error}); restore the file") from error
+    return [WeightsSpec.from_json(entry, str(path)) for entry in entries]
+
+
+def verify(path: Path, spec: WeightsSpec) -> None:
+    """Refuse a weights file that is not the one described.
+
+    Raises:
+        CheckpointError: the file is missing, or its size or hash is another.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: the weights of {spec.name} are missing; restore the file")
+    if path.stat().st_size != spec.size or file_sha256(path) != spec.sha256:
+        raise CheckpointError(f"{path}: this is not the file described for {spec.name} (sha256 differs); get it again")
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
