@@ -38,13 +38,20 @@ def rename(names_and_shapes, *rules) -> dict[str, list[int]]:
     return renamed
 
 
-def load(name: str) -> dict:
-    return {"model": {}} | fixtures.load(name)
-
-
 def tiny(names_and_shapes) -> dict[str, list[int]]:
     """The names with shapes that take no time to write; those of non-local blocks are kept."""
     return {name: shape if "non_local" in name else [1] for name, shape in names_and_shapes.items()}
+
+
+def write(folder, fixture):
+    """The file that the fixture describes, and its tensors, which are numbered."""
+    state, layout = numbered(fixture["state_dict"]), fixture["checkpoint"]
+    path = folder / "file.pth.tar"
+    if layout.get("format") == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save({layout["state_dict"]: state, "epoch": 7} if layout["state_dict"] else state, path)
+    return path, state
 
 
 def read(tmp_path, names_and_shapes, under="state_dict", **beside):
@@ -67,12 +74,10 @@ def read(tmp_path, names_and_shapes, under="state_dict", **beside):
     ],
 )
 def test_fixture_has_the_names_and_shapes_of_the_model(tmp_path, name, build, source):
-    fixture = load(name)
-    path = fixtures.write_checkpoint(fixture, tmp_path)
+    path, given = write(tmp_path, fixtures.load(name))
     checkpoint = read_checkpoint(path)
     assert checkpoint.source == source and checkpoint.path == str(path)
     assert shapes(checkpoint.state_dict) == shapes(on_meta(build).state_dict())
-    given = fixtures.tensors(fixture)
     assert len(given) == len(checkpoint.state_dict)
     if source == "torch_pointcloud":
         return  # safetensors come sorted
@@ -83,7 +88,7 @@ def test_fixture_has_the_names_and_shapes_of_the_model(tmp_path, name, build, so
 @pytest.mark.parametrize("name", ["tsm_mobilenetv2_8f_kinetics400", "tsm_mobilenetv2_online_jester"])
 def test_mobilenet_layers_keep_the_order_in_which_they_run(tmp_path, name):
     """Many of its layers have one shape, so that only the order tells them apart."""
-    checkpoint = read_checkpoint(fixtures.write_checkpoint(fixtures.load(name), tmp_path))
+    checkpoint = read_checkpoint(write(tmp_path, fixtures.load(name))[0])
     assert list(checkpoint.state_dict) == list(on_meta(tsm.tsm_mobilenetv2).state_dict())
 
 
@@ -95,7 +100,7 @@ def test_authors_head_without_dropout(tmp_path, layer):
 
 
 def test_authors_other_networks(tmp_path):
-    names = tiny(load("tsm_resnet50_8f_kinetics400")["state_dict"])
+    names = tiny(fixtures.load("tsm_resnet50_8f_kinetics400")["state_dict"])
     flow = names | {"module.base_model.conv1.weight": [64, 10, 7, 7]}
     assert read(tmp_path, flow).state_dict["backbone.conv1.weight"].shape == (64, 10, 7, 7)
     block = rename(names, (r"conv1\.net", "conv1"), (r"(layer\d\.\d)\.", r"\1.net."))
@@ -214,9 +219,9 @@ def test_torch_pointcloud_pvcnnpp(tmp_path):
 
 
 def test_torch_pointcloud_layers_find_their_places(tmp_path):
-    fixture = load("layouts/torch_pointcloud_pvcnn_c0p25_s3dis")
-    state = fixtures.tensors(fixture)
-    converted = read_checkpoint(fixtures.write_checkpoint(fixture, tmp_path)).state_dict
+    fixture = fixtures.load("layouts/torch_pointcloud_pvcnn_c0p25_s3dis")
+    path, state = write(tmp_path, fixture)
+    converted = read_checkpoint(path).state_dict
     for theirs, ours in {
         "blocks.0.layers.0.voxel_layers.0.conv.weight": "point_features.0.voxel_layers.0.weight",
         "blocks.1.layers.0.voxel_layers.1.norm.bias": "point_features.1.voxel_layers.4.bias",
