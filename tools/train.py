@@ -1,4 +1,4 @@
-"""Train a model: python tools/train.py --config configs/video/fingertip.yaml --data.path tracks.csv --optim.lr 0.002."""
+"""Train a model: tools/train.py --config configs/video/fingertip.yaml --data.path tracks.csv --optim.lr 0.002."""
 
 from __future__ import annotations
 

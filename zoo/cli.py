@@ -124,7 +124,7 @@ def _convert(options: argparse.Namespace) -> None:
         save_file({name: tensor.contiguous() for name, tensor in checkpoint.state_dict.items()}, options.target)
     except (OSError, RuntimeError) as error:
         raise ZooError(f"{options.target}: cannot be written ({error}); choose another path") from error
-    print(f"{len(checkpoint.state_dict)} of {len(checkpoint.state_dict)} tensors, {checkpoint.source} layout -> {options.target}")
+    print(f"{len(checkpoint.state_dict)} tensors ({checkpoint.source} layout) -> {options.target}")
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def create_model(
     return model
 
 
-def default_input(model: nn.Module, architecture: str) -> VideoInput | PointInput:
+def default_input(model: Any, architecture: str) -> VideoInput | PointInput:
     """The preprocessing of a model whose weights do not say any."""
     channels = int(model.in_channels)
     task = architecture_task(architecture)
@@ -127,9 +127,7 @@ def create_transform(model: nn.Module, training: bool = False) -> Callable[[Tens
     augmentations = (RandomRotation("y"), RandomScale(), Jitter(0.002)) if training else ()
     if training and "rgb" in spec.input.features:
         augmentations = (*augmentations, ColorDrop())
-    return PointTransform(
-        spec.input.center, spec.input.scale, "normalized_xyz" in spec.input.features, augmentations
-    )
+    return PointTransform(spec.input.center, spec.input.scale, "normalized_xyz" in spec.input.features, augmentations)
 
 
 def _sketch(architecture: str, arguments: dict[str, Any]) -> nn.Module:
@@ -140,10 +138,12 @@ def _sketch(architecture: str, arguments: dict[str, Any]) -> nn.Module:
 
 
 def _describe(
-    model: nn.Module, architecture: str, spec: WeightsSpec | None, arguments: dict[str, Any], pretrained: bool
+    model: Any, architecture: str, spec: WeightsSpec | None, arguments: dict[str, Any], pretrained: bool
 ) -> WeightsSpec:
     """What is known about a model: all of ``spec``, or only what its construction says."""
-    model_args = {name: value for name, value in arguments.items() if name not in ("num_classes", "pretrained_backbone")}
+    model_args = {
+        name: value for name, value in arguments.items() if name not in ("num_classes", "pretrained_backbone")
+    }
     num_classes = int(model.num_classes)
     if spec is not None and spec.num_classes == num_classes:
         if pretrained:

@@ -12,7 +12,7 @@ from zoo.registry import find_builder, find_weights, register_weights
 from zoo.weights import WeightsSpec, file_sha256, read_index, verify
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -73,7 +73,7 @@ def read_description(folder: Path) -> WeightsSpec:
     return WeightsSpec.from_json(entry, str(path))
 
 
-def load_weights(path: Path, spec: WeightsSpec) -> dict[str, object]:
+def load_weights(path: Path, spec: WeightsSpec) -> dict[str, Tensor]:
     """The tensors of the file at ``path`` after its hash was found right.
 
     Raises:
@@ -82,7 +82,8 @@ def load_weights(path: Path, spec: WeightsSpec) -> dict[str, object]:
     from safetensors.torch import load_file
 
     verify(path, spec)
-    return dict(load_file(path))
+    tensors: dict[str, Tensor] = load_file(path)
+    return tensors
 
 
 def save_pretrained(model: nn.Module, folder: str | Path) -> Path:
@@ -103,7 +104,9 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> Path:
 
     spec = getattr(model, "spec", None)
     if not isinstance(spec, WeightsSpec):
-        raise ZooError("the model has no description: make it with zoo.create_model, or set model.spec = WeightsSpec(...)")
+        raise ZooError(
+            "the model has no description: make it with zoo.create_model, or set model.spec = WeightsSpec(...)"
+        )
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -75,7 +75,8 @@ def _input_line(preprocessing: VideoInput | PointInput) -> str:
         side = preprocessing.crop_size
         return f"{preprocessing.num_frames} frames of {side} x {side} pixels, sampled uniformly; {how}"
     features = ", ".join(("xyz", *preprocessing.features))
-    return f"{preprocessing.num_points} points at a time ({features}); centre {preprocessing.center}, scale {preprocessing.scale}"
+    how = f"centre {preprocessing.center}, scale {preprocessing.scale}"
+    return f"{preprocessing.num_points} points at a time ({features}); {how}"
 
 
 def _classes_line(spec: WeightsSpec) -> str:

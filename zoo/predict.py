@@ -19,7 +19,7 @@ from zoo.create import create_model, create_transform
 from zoo.data.point_transforms import scene_extent, split_for_inference
 from zoo.data.points import PointCloud, color_labels, read_points, write_ply
 from zoo.data.sampling import uniform_indices
-from zoo.data.video import Clip, open_video, read_clip
+from zoo.data.video import Clip, read_clip, stream_video
 from zoo.data.video_writer import write_annotated_video
 from zoo.errors import InputError, ZooError
 from zoo.registry import architecture_task
@@ -27,8 +27,9 @@ from zoo.weights import PointInput, VideoInput, WeightsSpec
 
 Path = str | os.PathLike[str]
 CHUNKS_AT_ONCE = 8  # parts of a cloud that go through the network together
-SHAPENET_CATEGORIES = tuple(
-    "Airplane Bag Cap Car Chair Earphone Guitar Knife Lamp Laptop Motorbike Mug Pistol Rocket Skateboard Table".split()
+SHAPENET_CATEGORIES = (
+    *("Airplane", "Bag", "Cap", "Car", "Chair", "Earphone", "Guitar", "Knife"),
+    *("Lamp", "Laptop", "Motorbike", "Mug", "Pistol", "Rocket", "Skateboard", "Table"),
 )
 
 
@@ -55,7 +56,9 @@ class Prediction:
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The ``k`` likeliest labels with their probabilities, best first."""
         best = self.scores.topk(min(k, len(self.scores)))
-        return [(self.class_names[i], round(p, 6)) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
+        return [
+            (self.class_names[i], round(p, 6)) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
 
     def to_json(self, k: int = 5) -> dict[str, Any]:
         """The prediction in plain containers."""
@@ -271,7 +274,9 @@ def _clip(source: Any, num_frames: int) -> Clip:
     if frames.dim() != 4 or frames.shape[3] != 3 or frames.dtype != torch.uint8 or not len(frames):
         raise InputError(f"a video is uint8 [T, H, W, 3], not {frames.dtype} of shape {list(frames.shape)}")
     indices = uniform_indices(len(frames), num_frames)
-    notes = (f"has {len(frames)} frames, {num_frames} are wanted: some are repeated",) if len(frames) < num_frames else ()
+    notes = (
+        (f"has {len(frames)} frames, {num_frames} are wanted: some are repeated",) if len(frames) < num_frames else ()
+    )
     return Clip(frames[indices], tuple(indices), 25.0, len(frames), notes)
 
 
@@ -280,9 +285,7 @@ def _frames(path: str, clip: Clip) -> Iterator[Tensor]:
     if not os.path.exists(path):
         yield from clip.frames
         return
-    reader = open_video(path)
-    for start in range(0, reader.num_frames, 32):
-        yield from reader.read(range(start, min(start + 32, reader.num_frames)))
+    yield from stream_video(path)
 
 
 def _cloud_from_array(source: Any, wanted: tuple[str, ...]) -> PointCloud:
@@ -291,7 +294,9 @@ def _cloud_from_array(source: Any, wanted: tuple[str, ...]) -> PointCloud:
     widths = {feature: 1 if feature == "intensity" else 3 for feature in wanted if feature != "normalized_xyz"}
     full = 3 + sum(widths.values())
     if points.ndim != 2 or points.shape[1] not in (3, full) or not len(points):
-        raise InputError(f"points are float [N, 3] or [N, {full}] ({', '.join(('xyz', *widths))}), not {list(points.shape)}")
+        raise InputError(
+            f"points are float [N, 3] or [N, {full}] ({', '.join(('xyz', *widths))}), not {list(points.shape)}"
+        )
     values: dict[str, np.ndarray] = {}
     if points.shape[1] == full:
         ends = np.cumsum([3, *widths.values()])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import functools
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar
 
 from zoo.errors import UnknownNameError
 
@@ -23,28 +22,25 @@ _tasks: dict[str, str] = {}
 _weights: dict[str, dict[str, WeightsSpec]] = {}
 
 
-@overload
-def register_model(builder: Builder) -> Builder: ...
-@overload
-def register_model(*, task: str) -> Callable[[Builder], Builder]: ...
-def register_model(builder: Any = None, *, task: str | None = None) -> Any:
-    """Register a function that returns a module as the architecture of its own name.
+def register_model(*, task: str) -> Callable[[Builder], Builder]:
+    """A decorator that registers a function that returns a module as the architecture of its own name.
 
     Args:
-        builder: the decorated function.
-        task: what the architecture is for, such as ``"part_segmentation"``; by default what its module calls ``TASK``.
+        task: what the architecture is for, such as ``"part_segmentation"``.
 
     Raises:
         ValueError: the name is taken.
     """
-    if builder is None:
-        return functools.partial(register_model, task=task)
-    name = builder.__name__
-    if name in _builders:
-        raise ValueError(f"the architecture {name!r} is registered twice: rename one of the two functions")
-    _builders[name] = builder
-    _tasks[name] = task if task is not None else builder.__globals__["TASK"]
-    return builder
+
+    def register(builder: Builder) -> Builder:
+        name = builder.__name__
+        if name in _builders:
+            raise ValueError(f"the architecture {name!r} is registered twice: rename one of the two functions")
+        _builders[name] = builder
+        _tasks[name] = task
+        return builder
+
+    return register
 
 
 def register_weights(spec: WeightsSpec) -> None:

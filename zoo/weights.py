@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from zoo.errors import CheckpointError
 
@@ -31,7 +31,7 @@ class VideoInput:
     num_frames: int = 8
     resize_size: int = 256
     crop_size: int = 224
-    crop_mode: str = "center"
+    crop_mode: Literal["center", "squash"] = "center"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
@@ -49,8 +49,8 @@ class PointInput:
 
     num_points: int = 4096
     features: tuple[str, ...] = ()
-    center: str = "mean"
-    scale: str = "unit_sphere"
+    center: Literal["mean", "none"] = "mean"
+    scale: Literal["unit_sphere", "none"] = "unit_sphere"
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class WeightsSpec:
 
     @property
     def name(self) -> str:
-        """ "arch.tag", or the architecture alone where the weights bear no tag."""
+        """``arch.tag``, or the architecture alone where the weights bear no tag."""
         return f"{self.architecture}.{self.tag}" if self.tag else self.architecture
 
     def to_json(self) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class WeightsSpec:
         """
         try:
             inputs = {key: tuple(value) if isinstance(value, list) else value for key, value in entry["input"].items()}
-            kind = {"video": VideoInput, "points": PointInput}[inputs.pop("kind")]
+            kind: Any = {"video": VideoInput, "points": PointInput}[str(inputs.pop("kind"))]
             fields = entry | {
                 "input": kind(**inputs),
                 "class_names": tuple(entry.get("class_names", ())),

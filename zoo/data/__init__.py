@@ -1,0 +1,1 @@
+"""Reading files, sampling, preprocessing, and the data sets to train on."""

@@ -168,7 +168,7 @@ class FingertipDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         training = self.split == "train"
-        rng = np.random.default_rng(torch.randint(2**62, ()).item() if training else (self.seed, index))
+        rng = np.random.default_rng([int(torch.randint(2**62, ()))] if training else [self.seed, index])
         track, label = self.tracks[index], self.labels[index]
         if training:
             track, label = _turn(track, label, rng)

@@ -70,7 +70,7 @@ class TabletopDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         training = self.split == "train"
-        rng = np.random.default_rng(torch.randint(2**62, ()).item() if training else index)
+        rng = np.random.default_rng(int(torch.randint(2**62, ())) if training else index)
         points, labels = self.scenes[index % len(self.scenes)]
         chosen = rng.choice(len(points), self.num_points, replace=len(points) < self.num_points)
         points = _augment(points[chosen], rng) if training else points[chosen]
@@ -87,7 +87,9 @@ def _augment(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.3:
         rgb = np.zeros_like(rgb)
     else:
-        rgb = np.clip((rgb - 0.5) * rng.uniform(0.6, 1.4) + 0.5 + rng.uniform(-0.2, 0.2, 3), 0, 1)[:, rng.permutation(3)]
+        rgb = np.clip((rgb - 0.5) * rng.uniform(0.6, 1.4) + 0.5 + rng.uniform(-0.2, 0.2, 3), 0, 1)[
+            :, rng.permutation(3)
+        ]
     return np.concatenate([xyz, rgb], axis=1)
 
 

@@ -80,7 +80,6 @@ class TrainConfig:
         batch_size: samples a step.
         init_weights: a checkpoint, or a quantised ImageNet MobileNetV2 (.npz), for the backbone to start from.
         resume: go on from the last checkpoint in `out`.
-        test: after the training, measure the best checkpoint on the test part too.
         seed: of weights, drawing and order.
     """
 
@@ -92,5 +91,4 @@ class TrainConfig:
     batch_size: int = 16
     init_weights: str | None = None
     resume: bool = False
-    test: bool = False
     seed: int = 0

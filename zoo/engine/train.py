@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import logging
 import math
 import sys
@@ -34,8 +33,8 @@ log = logging.getLogger("zoo.train")
 def train(config: TrainConfig) -> Path:
     """Train a model and keep what it learnt.
 
-    The folder ``config.out`` gets config.yaml, log.txt, metrics.csv (a row an epoch), ``best`` and ``last``, two folders
-    that ``zoo.load("local-dir:...")`` takes, and training_state.pt, from which ``resume`` goes on.
+    The folder ``config.out`` gets config.yaml, log.txt, metrics.csv (a row an epoch), ``best`` and ``last``, two
+    folders that ``zoo.load("local-dir:...")`` takes, and training_state.pt, from which ``resume`` goes on.
 
     Returns:
         The folder of the best checkpoint.
@@ -52,7 +51,7 @@ def train(config: TrainConfig) -> Path:
     _log_to(out / "log.txt")
     torch.manual_seed(config.seed)
 
-    model = create_model(config.model.name, num_classes=config.model.num_classes, **config.model.args)
+    model: Any = create_model(config.model.name, num_classes=config.model.num_classes, **config.model.args)
     model.spec = describe(config)
     if isinstance(model.spec.input, VideoInput):
         model.to(memory_format=torch.channels_last)
@@ -96,19 +95,7 @@ def train(config: TrainConfig) -> Path:
             save_pretrained(model, out / "best")
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
         torch.save(state | {"epoch": epoch, "best": best, "rng": torch.get_rng_state()}, state_path)
-    if config.test:
-        measure(config, out / "best")
     return out / "best"
-
-
-def measure(config: TrainConfig, folder: Path) -> dict[str, Any]:
-    """Measure the checkpoint in ``folder`` on the test part, write test.json beside it and return the figures."""
-    model = create_model(f"local-dir:{folder}", pretrained=True)
-    confusion = evaluate(model, _loader(config, "test", create_transform(model)))
-    figures = {"test_accuracy": round(accuracy(confusion), 5), "test_mean_iou": round(mean_iou(confusion), 5)}
-    log.info("%s", figures)
-    (folder.parent / "test.json").write_text(json.dumps(figures | {"confusion": confusion.tolist()}) + "\n")
-    return figures
 
 
 @torch.no_grad()
@@ -162,16 +149,19 @@ class _Transformed(Dataset[tuple[Tensor, Tensor]]):
         return self.transform(inputs), target
 
 
-def _loader(config: TrainConfig, split: Any, transform: Callable[[Tensor], Tensor]) -> DataLoader[tuple[Tensor, Tensor]]:
-    dataset = _Transformed(_dataset(config.data, split), transform)
+def _loader(
+    config: TrainConfig, split: Any, transform: Callable[[Tensor], Tensor]
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    dataset = _Transformed(make_dataset(config.data, split), transform)
     training = split == "train"
     return DataLoader(dataset, config.batch_size, shuffle=training, drop_last=training, num_workers=config.data.workers)
 
 
-def _dataset(data: DataConfig, split: Any) -> Dataset[tuple[Tensor, Tensor]]:
+def make_dataset(data: DataConfig, split: Any) -> Dataset[tuple[Tensor, Tensor]]:
+    """The data set of ``data``, its part ``split``."""
     if data.name == "fingertip":
         return fingertip.FingertipDataset(
-            data.path, split, fingertip.GestureRenderer(data.image_size, tuple(data.styles), tuple(data.scale))
+            data.path, split, fingertip.GestureRenderer(data.image_size, tuple(data.styles), data.scale)
         )
     return tabletop.TabletopDataset(data.path, split, data.num_points, data.samples_per_scene)
 

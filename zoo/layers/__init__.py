@@ -1,0 +1,1 @@
+"""Modules around the operators, of which the networks are made."""

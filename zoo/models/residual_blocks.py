@@ -34,9 +34,8 @@ def find_residual_blocks(backbone: nn.Module) -> list[ResidualBlock]:
                 full_name = f"{stage_name}.{name}".lstrip(".")
                 blocks.append(ResidualBlock(full_name, f"{full_name}.{conv}", index, length))
     if not blocks:
-        raise ValueError(
-            f"{type(backbone).__name__} has no residual blocks of convolutions to shift; suitable backbones are {SUITABLE}"
-        )
+        name = type(backbone).__name__
+        raise ValueError(f"{name} has no residual blocks of convolutions to shift; suitable backbones are {SUITABLE}")
     return blocks
 
 

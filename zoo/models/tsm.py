@@ -13,7 +13,7 @@ from zoo.layers.temporal_shift import Direction, NonLocal, TemporalLayer, Tempor
 from zoo.models.residual_blocks import ResidualBlock, find_residual_blocks
 from zoo.registry import register_model
 
-TASK = "video_classification"
+register_video_model = register_model(task="video_classification")
 CHANNELS = {"rgb": 3, "flow": 10}  # flow: the two components of five consecutive fields
 
 
@@ -62,8 +62,9 @@ class TSM(nn.Module):
             raise ValueError(f"num_frames is at least 1, not {num_frames}")
         self.num_frames = num_frames
         self.in_channels = CHANNELS[modality]
-        self.backbone = timm.create_model(backbone, pretrained=pretrained_backbone, num_classes=0)
-        self.num_features: int = getattr(self.backbone, "head_hidden_size", self.backbone.num_features)
+        network: Any = timm.create_model(backbone, pretrained=pretrained_backbone, num_classes=0)
+        self.backbone = network
+        self.num_features: int = getattr(network, "head_hidden_size", network.num_features)
         self.first_conv = "backbone." + _first_conv(self.backbone)
         self.shifts: list[str] = []  # where the shifts are, as names of the backbone's modules
         if shift_place is not None:
@@ -212,61 +213,61 @@ def _wrap(root: nn.Module, name: str, wrapper: Callable[[Any], nn.Module]) -> No
     setattr(root.get_submodule(parent), child, wrapper(root.get_submodule(name)))
 
 
-@register_model
+@register_video_model
 def tsm(backbone: str = "resnet50", **arguments: Any) -> TSM:
     """TSM on any timm CNN with residual blocks; ``model.shifts`` says where the shifts are."""
     return TSM(backbone, **arguments)
 
 
-@register_model
+@register_video_model
 def tsm_resnet18(**arguments: Any) -> TSM:
     """TSM on ResNet-18."""
     return TSM("resnet18", **arguments)
 
 
-@register_model
+@register_video_model
 def tsm_resnet34(**arguments: Any) -> TSM:
     """TSM on ResNet-34."""
     return TSM("resnet34", **arguments)
 
 
-@register_model
+@register_video_model
 def tsm_resnet50(**arguments: Any) -> TSM:
     """TSM on ResNet-50, the paper's main network."""
     return TSM("resnet50", **arguments)
 
 
-@register_model
+@register_video_model
 def tsm_resnet50_nl(**arguments: Any) -> TSM:
     """TSM on ResNet-50 with five non-local blocks."""
     return TSM("resnet50", non_local=True, **arguments)
 
 
-@register_model
+@register_video_model
 def tsm_resnet101(**arguments: Any) -> TSM:
     """TSM on ResNet-101, every second block shifted."""
     return TSM("resnet101", **arguments)
 
 
-@register_model
+@register_video_model
 def tsm_mobilenetv2(**arguments: Any) -> TSM:
     """TSM on MobileNetV2, its ten residual blocks shifted."""
     return TSM("mobilenetv2_100", **arguments)
 
 
-@register_model
+@register_video_model
 def tsm_mobilenetv2_online(**arguments: Any) -> OnlineTSM:
     """Online TSM on MobileNetV2: follows a stream frame by frame."""
     return OnlineTSM("mobilenetv2_100", **arguments)
 
 
-@register_model
+@register_video_model
 def tsn_resnet50(**arguments: Any) -> TSM:
     """TSN on ResNet-50: the same frames, no shift."""
     return TSM("resnet50", shift_place=None, **arguments)
 
 
-@register_model
+@register_video_model
 def tsn_mobilenetv2(**arguments: Any) -> TSM:
     """TSN on MobileNetV2: the same frames, no shift."""
     return TSM("mobilenetv2_100", shift_place=None, **arguments)

@@ -1,0 +1,170 @@
+import pytest
+import torch
+from torch import nn
+
+import zoo
+from zoo.models.residual_blocks import find_residual_blocks
+
+
+def create(name, **arguments):
+    torch.manual_seed(0)
+    model = zoo.create_model(name, num_classes=5, **arguments).eval()
+    for parameter in model.parameters():
+        if parameter.dim() == 1 and not parameter.any():
+            nn.init.ones_(parameter)  # timm starts residual branches at zero, where a shift would not show
+    return model
+
+
+def differ(a, b):
+    return (a - b).abs().max() > 1e-2 * a.abs().max()
+
+
+def clip(frames=4, channels=3, side=32, batch=2):
+    return torch.rand(batch, frames, channels, side, side, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("frames", [1, 3, 8])
+def test_clip_length_comes_from_the_input(frames):
+    model = create("tsm_resnet18", num_frames=8)
+    assert model(clip(frames)).shape == (2, 5)
+
+
+def test_impossible_clips_are_refused():
+    model = create("tsm_resnet18")
+    with pytest.raises(ValueError, match=r"\[N, T, 3, H, W\]"):
+        model(torch.rand(8, 3, 32, 32))
+    with pytest.raises(ValueError, match="no frames"):
+        model(torch.rand(1, 0, 3, 32, 32))
+    with pytest.raises(ValueError, match=r"\[N, T, 10, H, W\]"):
+        create("tsm_resnet18", modality="flow")(clip())
+
+
+def test_clips_of_a_batch_do_not_mix():
+    model, x = create("tsm_resnet18"), clip(batch=3)
+    torch.testing.assert_close(model(x)[1:2], model(x[1:2]), rtol=1e-4, atol=1e-5)
+
+
+def test_only_a_shift_sees_the_order_of_frames():
+    x = clip(6)
+    backwards = x.flip(1)
+    tsn, tsm = create("tsn_resnet50"), create("tsm_resnet50")
+    torch.testing.assert_close(tsn(x), tsn(backwards), rtol=1e-4, atol=1e-6)
+    assert differ(
+        tsm.forward_head(tsm.forward_features(x), True), tsm.forward_head(tsm.forward_features(backwards), True)
+    )
+
+
+def test_online_model_never_sees_the_future():
+    model, x = create("tsm_mobilenetv2_online"), clip(5)
+    changed = x.clone()
+    changed[:, 3:] = 0
+    frames, other = model.forward_features(x), model.forward_features(changed)
+    torch.testing.assert_close(frames[:, :3], other[:, :3], rtol=1e-4, atol=1e-5)
+    assert differ(frames[:, 3:], other[:, 3:])
+
+
+def test_steps_give_what_the_clip_gives():
+    model, x = create("tsm_mobilenetv2_online"), clip(5, side=64)
+    state, logits = model.initial_state(2, 64), []
+    for frame in x.unbind(1):
+        step, state = model.step(frame, state)
+        logits.append(step)
+    torch.testing.assert_close(torch.stack(logits).mean(0), model(x), rtol=1e-4, atol=1e-6)
+
+
+def test_streams_are_independent_and_reset_one_by_one():
+    model, x = create("tsm_mobilenetv2_online"), clip(2, side=64)
+    _, state = model.step(x[:, 0], model.initial_state(2, (64, 64)))
+    fresh = model.initial_state(1, 64)
+    state = tuple(torch.cat([new, old[1:]]) for new, old in zip(fresh, state, strict=True))
+    logits, _ = model.step(x[:, 1], state)
+    first, _ = model.step(x[:1, 1], fresh)
+    torch.testing.assert_close(logits[:1], first, rtol=1e-4, atol=1e-6)
+
+
+def test_state_follows_dtype_and_wrong_states_are_refused():
+    model = create("tsm_mobilenetv2_online").double()
+    state = model.initial_state(1, 64)
+    assert {tensor.dtype for tensor in state} == {torch.float64}
+    frame = clip(1, side=64).double()[:, 0]
+    with pytest.raises(ValueError, match="1 streams"):
+        model.step(frame, state)
+    with pytest.raises(ValueError, match="initial_state"):
+        model.step(frame[:1], state[:2])
+    with pytest.raises(ValueError, match=r"\[B, 3, H, W\]"):
+        model.step(clip(1), state)
+
+
+def test_a_failed_step_leaves_the_model_usable():
+    model = create("tsm_mobilenetv2_online")
+    wrong = model.initial_state(1, 96)
+    with pytest.raises((ValueError, RuntimeError)):
+        model.step(clip(1, side=64, batch=1)[:, 0], wrong)
+    assert model(clip(2, side=64)).shape == (2, 5)
+
+
+def test_resnet101_shifts_every_second_block():
+    assert create("tsm_resnet101").shifts == [
+        *(f"layer1.{i}.conv1" for i in (0, 2)),
+        *(f"layer2.{i}.conv1" for i in (0, 2)),
+        *(f"layer3.{i}.conv1" for i in range(0, 23, 2)),
+        *(f"layer4.{i}.conv1" for i in (0, 2)),
+    ]
+
+
+def test_block_placement_shifts_the_shortcut_too():
+    assert create("tsm_resnet18", shift_place="block").shifts[0] == "layer1.0"
+    with pytest.raises(ValueError, match="blockres"):
+        create("tsm_resnet18", shift_place="everywhere")
+
+
+def test_flow_begins_with_the_mean_of_the_rgb_weights():
+    weight = create("tsm_resnet18", modality="flow").backbone.conv1.weight
+    assert weight.shape[1] == 10
+    torch.testing.assert_close(weight, weight[:, :1].expand_as(weight))
+
+
+def test_a_new_non_local_block_is_the_identity():
+    plain, non_local = create("tsm_resnet50"), create("tsm_resnet50_nl")
+    shared = {
+        name.replace(".block.", "."): value for name, value in non_local.state_dict().items() if ".nl." not in name
+    }
+    plain.load_state_dict(shared)
+    torch.testing.assert_close(non_local(clip()), plain(clip()), rtol=1e-4, atol=1e-5)
+
+
+def test_features_and_classifier_as_in_timm():
+    model, x = create("tsm_mobilenetv2"), clip()
+    features = model.forward_features(x)
+    assert features.shape == (2, 4, 1280, 1, 1) and model.num_features == 1280
+    assert model.forward_head(features, pre_logits=True).shape == (2, 1280)
+    torch.testing.assert_close(model.forward_head(features), model(x))
+    model.reset_classifier(7)
+    assert model(x).shape == (2, 7) and model.num_classes == 7
+    model.reset_classifier(0)
+    assert model(x).shape == (2, 1280)
+
+
+@pytest.mark.parametrize("backbone", ["convnext_atto", "regnetx_002", "efficientnet_b0", "mobilenetv3_small_100"])
+def test_any_timm_cnn_with_residual_blocks(backbone, capsys):
+    model = create("tsm", backbone=backbone)
+    assert model.shifts
+    assert model.shifts[0] in capsys.readouterr().err
+    x = clip(3, side=64)
+    assert differ(model.forward_features(x), model.forward_features(x.flip(1)).flip(1))
+
+
+@pytest.mark.parametrize("backbone", ["vgg11", "vit_tiny_patch16_224"])
+def test_unsuitable_backbones_name_suitable_ones(backbone):
+    with pytest.raises(ValueError, match=r"resnet.*convnext"):
+        create("tsm", backbone=backbone)
+
+
+def test_residual_blocks_without_a_shortcut_are_left_out():
+    names = [block.name for block in find_residual_blocks(create("tsn_mobilenetv2").backbone)]
+    assert len(names) == 10 and "blocks.1.0" not in names
+
+
+def test_unknown_arguments_are_type_errors():
+    with pytest.raises(TypeError, match="shift_diw"):
+        create("tsm_resnet18", shift_diw=4)

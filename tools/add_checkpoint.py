@@ -1,0 +1,46 @@
+"""Put a measured checkpoint into checkpoints/: tools/add_checkpoint.py out/mosd/best --licence ... --origin ..."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from zoo import hub
+from zoo.errors import ZooError
+from zoo.weights import Metric, read_index, verify
+
+
+def main() -> int:
+    """Copy the weights and write their entry in the index; the figures come from test.json beside the folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="a checkpoint, as training writes it, measured by tools/validate.py")
+    parser.add_argument("--licence", required=True, help="an SPDX identifier")
+    parser.add_argument("--origin", required=True, help="how and on what it was trained, and from where the data came")
+    options = parser.parse_args()
+    index = hub.checkpoints_folder() / "index.json"
+    try:
+        spec = hub.read_description(options.folder)
+        verify(options.folder / spec.file, spec)
+        measured = options.folder.parent / "test.json"
+        if not measured.is_file():
+            raise ZooError(f"{measured}: the checkpoint was not measured; run tools/validate.py {options.folder} first")
+        metrics = tuple(Metric(**entry) for entry in json.loads(measured.read_text()))
+        file = f"{spec.name}.safetensors"
+        shutil.copyfile(options.folder / spec.file, index.parent / file)
+        entry = dataclasses.replace(spec, file=file, licence=options.licence, origin=options.origin, metrics=metrics)
+        others = [other for other in read_index(index) if other.name != entry.name]
+        entries = [item.to_json() for item in sorted([*others, entry], key=lambda item: item.name)]
+        index.write_text(json.dumps(entries, indent=2) + "\n")
+    except ZooError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{entry.name}: {entry.size / 1e6:.1f} MB in {index.parent}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
