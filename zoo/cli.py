@@ -114,17 +114,19 @@ def _predict(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     from safetensors.torch import save_file
 
-    from zoo.convert import read_checkpoint
-    from zoo.create import create_model
+    from zoo.convert import load_checkpoint, read_checkpoint
+    from zoo.create import create_model, matching_architectures
 
     checkpoint = read_checkpoint(options.source)
     if options.model:
-        create_model(options.model, checkpoint=options.source)
+        matches = [(options.model, load_checkpoint(create_model(options.model, checkpoint=options.source), checkpoint))]
+    else:
+        matches = matching_architectures(checkpoint)
     try:
         save_file({name: tensor.contiguous() for name, tensor in checkpoint.state_dict.items()}, options.target)
     except (OSError, RuntimeError) as error:
         raise ZooError(f"{options.target}: cannot be written ({error}); choose another path") from error
-    print(f"{len(checkpoint.state_dict)} tensors ({checkpoint.source} layout) -> {options.target}")
+    print(f"{matches[0][1]} in {', '.join(name for name, _ in matches)} -> {options.target}")
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 import zoo.models  # noqa: F401  (registers the architectures)
 from zoo import hub
-from zoo.convert import Checkpoint, infer_arguments, load_checkpoint, read_checkpoint
+from zoo.convert import Checkpoint, Report, infer_arguments, load_checkpoint, read_checkpoint
 from zoo.data.point_transforms import ColorDrop, Jitter, PointTransform, RandomRotation, RandomScale
 from zoo.data.video_transforms import VideoTransform
-from zoo.errors import ZooError
-from zoo.registry import architecture_task, find_builder
+from zoo.errors import CheckpointError, ZooError
+from zoo.registry import architecture_task, find_builder, list_models
 from zoo.weights import PointInput, VideoInput, WeightsSpec
 
 hub.register_bundled()
@@ -81,6 +81,30 @@ def create_model(
         print(f"tsm: shifts before {', '.join(model.shifts)}", file=sys.stderr)
     model.spec = _describe(model, architecture, spec, arguments, pretrained)
     return model
+
+
+def matching_architectures(checkpoint: Checkpoint) -> list[tuple[str, Report]]:
+    """The architectures in which every tensor of ``checkpoint`` finds its place, with the report of each.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    matches = []
+    for architecture in list_models():
+        sketch = _sketch(architecture, {})
+        found = infer_arguments(sketch, checkpoint)
+        if architecture_task(architecture) == "video_classification":
+            found.pop("in_channels", None)
+        try:
+            matches.append((architecture, load_checkpoint(_sketch(architecture, found), checkpoint)))
+        except (CheckpointError, ValueError):
+            continue
+    if not matches:
+        raise CheckpointError(
+            f"{checkpoint.path!r}: no architecture has a place for all of its {len(checkpoint.state_dict)} tensors; "
+            "name the one that it is of, to see what does not match"
+        )
+    return matches
 
 
 def default_input(model: Any, architecture: str) -> VideoInput | PointInput:

@@ -125,7 +125,7 @@ class Predictor(ABC):
     """
 
     def __init__(self, model: nn.Module, spec: WeightsSpec, device: torch.device):
-        self.model = model.to(device).eval()
+        self.model = model.eval()
         self.spec = spec
         self.device = device
         self.class_names = spec.class_names or tuple(str(index) for index in range(spec.num_classes))
@@ -242,11 +242,15 @@ def load(name: str, device: str | torch.device | None = None) -> Predictor:
         UnknownNameError: nothing bears the name, or it has no weights.
         CheckpointError: the weights are damaged.
     """
-    model = create_model(name, pretrained=True)
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    spec: Any = model.spec
-    predictor = VideoPredictor if isinstance(spec.input, VideoInput) else PointPredictor
-    return predictor(model, spec, chosen)
+    model: Any = create_model(name, pretrained=True)
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model.to(chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ZooError(f"the device {str(device)!r} cannot be used ({reason}); try device='cpu'") from error
+    predictor = VideoPredictor if isinstance(model.spec.input, VideoInput) else PointPredictor
+    return predictor(model, model.spec, chosen)
 
 
 @dataclass

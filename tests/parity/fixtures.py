@@ -21,7 +21,7 @@ def tensors(fixture):
     state = {name: torch.from_numpy(recipe.tensor_for(name, shape)) for name, shape in fixture["state_dict"].items()}
     for name, values in fixture.get("overrides", {}).items():
         state[name] = torch.tensor(values)
-    if "size_templates" in fixture["model"]:
+    if "size_templates" in fixture.get("model", {}):
         templates = torch.tensor(fixture["model"]["size_templates"])
         state[fixture["checkpoint"]["prefix"] + "size_templates"] = templates.unsqueeze(0)
     return state

@@ -13,6 +13,7 @@ from zoo.errors import CheckpointError
 
 COUNTER = "num_batches_tracked"
 LISTED = 10
+SHIFTS = {"tsm": "bidirectional", "mmaction2": "bidirectional", "tsm_online": "online"}  # names do not tell
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,12 @@ def load_checkpoint(model: nn.Module, checkpoint: Checkpoint, *, reset_head: boo
         CheckpointError: the checkpoint is of another network; the text counts what matched and lists what did not.
             The model is unchanged.
     """
+    direction = SHIFTS.get(checkpoint.source)
+    if direction is not None and getattr(model, "direction", direction) != direction:
+        raise CheckpointError(
+            f"{checkpoint.path!r} ({DESCRIPTIONS[checkpoint.source]}) is of another network, with {direction} shifts: "
+            f"name a model that has {direction} shifts"
+        )
     head = f"{model.classifier_name}." if reset_head else None
     wanted = {name: tensor for name, tensor in model.state_dict().items() if not _within(name, head)}
     given = {name: tensor for name, tensor in checkpoint.state_dict.items() if not _within(name, head)}

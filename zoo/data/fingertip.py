@@ -67,17 +67,20 @@ class GestureRenderer:
         size: side of the square frames, in pixels.
         styles: what is drawn: a "dot" that moves, or a "stroke" that grows behind the fingertip.
         scale: the track is drawn at this least up to this largest multiple of its own scale, as far as it fits.
+        plain: the share of clips in black and white, without noise: the easy ones, from which learning takes off.
     """
 
     size: int = 64
     styles: tuple[Style, ...] = ("dot", "stroke")
     scale: tuple[float, float] = (0.9, 3.2)
+    plain: float = 0.4
 
     def __call__(self, track: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draw ``track`` [T, 2], one frame a step; returns uint8 [T, H, W, 3]."""
         points = self._place(track, rng) * self.size
         style = self.styles[rng.integers(len(self.styles))]
-        background, color = _background(self.size, rng)
+        plain = rng.random() < self.plain
+        background, color = _black_and_white(self.size, rng) if plain else _background(self.size, rng)
         radius = self.size * self.scale[0] * np.exp(rng.uniform(np.log(0.017), np.log(0.067)))
         if style == "dot":
             masks = _disks(points, radius, self.size)
@@ -87,6 +90,8 @@ class GestureRenderer:
             if rng.random() < 0.5:
                 head = color if rng.random() < 0.5 else _contrasting(background, rng)
                 frames = _paint(frames, _disks(points, radius * rng.uniform(1.0, 1.6), self.size), head)
+        if plain:
+            return np.clip(frames, 0, 255).astype(np.uint8)
         if rng.random() < 0.3:
             frames = (frames + np.roll(frames, 1, axis=1) + np.roll(frames, 1, axis=2)) / 3
         frames = frames + rng.normal(0, rng.uniform(0, 6), frames.shape)
@@ -100,6 +105,13 @@ class GestureRenderer:
         track = track * scale
         low, high = 0.04 - track.min(axis=0), 0.96 - track.max(axis=0)
         return track + rng.uniform(low, high)
+
+
+def _black_and_white(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A dark picture and a light colour, or the reverse."""
+    dark, light = rng.uniform(0, 30), rng.uniform(225, 255)
+    back, front = (dark, light) if rng.random() < 0.5 else (light, dark)
+    return np.full((size, size, 3), back), np.full(3, front)
 
 
 def _background(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

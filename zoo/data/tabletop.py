@@ -18,7 +18,8 @@ from zoo.errors import InputError
 
 CLASS_NAMES = ("background", "object")
 FIRST_OBJECT_LABEL = 20
-VAL_EVERY = 5  # every fifth of the scenes to learn from is for validation
+FIRST_VAL_SCENE = 36  # learn36 to learn44 are for validation: scenes with many objects, taken one after another
+UP = np.array([0.0, -0.76, -0.65])  # off the table, in the camera's frame; the same in all scenes within a few degrees
 
 Split = Literal["train", "val", "test"]
 
@@ -38,15 +39,13 @@ def read_scenes(path: str | Path, split: Split) -> list[tuple[np.ndarray, np.nda
             points = archive["points_halfmm"].astype(np.float32) / 2000
             colors = archive["rgb"].astype(np.float32) / 255
             labels = (archive["label"] >= FIRST_OBJECT_LABEL).astype(np.int64)
-            offsets, is_test = archive["offsets"], archive["is_test"]
+            offsets, is_test, names = archive["offsets"], archive["is_test"], archive["names"]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not the tabletop scenes ({error}); pass mosd_tabletop.npz") from error
-    scenes = np.flatnonzero(is_test) if split == "test" else np.flatnonzero(~is_test)
-    if split != "test":
-        validation = np.arange(len(scenes)) % VAL_EVERY == VAL_EVERY - 1
-        scenes = scenes[validation if split == "val" else ~validation]
+    for_validation = np.array([int("".join(filter(str.isdigit, str(name)))) >= FIRST_VAL_SCENE for name in names])
+    parts_of_set = {"train": ~is_test & ~for_validation, "val": ~is_test & for_validation, "test": is_test}
     features = np.concatenate([points, colors], axis=1)
-    parts = [slice(offsets[scene], offsets[scene + 1]) for scene in scenes]
+    parts = [slice(offsets[scene], offsets[scene + 1]) for scene in np.flatnonzero(parts_of_set[split])]
     return [(features[part], labels[part]) for part in parts]
 
 
@@ -55,7 +54,7 @@ class TabletopDataset(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         path: the set, see ``read_scenes``.
-        split: "train" draws points anew and turns, scales and recolours the scene; "val" and "test" always give the
+        split: "train" draws points anew and turns, mirrors, scales and recolours the scene; "val" and "test" always give the
             same points.
         num_points: N.
         samples_per_scene: how many samples of each scene an epoch has.
@@ -78,25 +77,21 @@ class TabletopDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 def _augment(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Turn about the vertical, tilt a little, mirror, scale and jitter; vary the colours, or drop them altogether."""
+    """Turn the table, tilt the camera a little, mirror, scale and jitter; vary the colours, or drop them altogether."""
     xyz, rgb = points[:, :3], points[:, 3:]
     xyz = xyz - xyz.mean(axis=0)
-    xyz = xyz @ _rotation(rng.uniform(-0.15, 0.15), 0) @ _rotation(rng.uniform(-np.pi, np.pi) * 0.5, 1)
-    xyz = xyz @ _rotation(rng.uniform(-0.15, 0.15), 2) * rng.uniform(0.8, 1.25) * [rng.choice([-1, 1]), 1, 1]
+    xyz = xyz @ _rotation(UP, rng.uniform(-0.8, 0.8)).T @ _rotation(rng.normal(size=3), rng.normal(0, 0.08)).T
+    xyz = xyz * rng.uniform(0.8, 1.25) * [rng.choice([-1, 1]), 1, 1]
     xyz = xyz + rng.normal(0, 0.001, xyz.shape)
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         rgb = np.zeros_like(rgb)
     else:
-        rgb = np.clip((rgb - 0.5) * rng.uniform(0.6, 1.4) + 0.5 + rng.uniform(-0.2, 0.2, 3), 0, 1)[
-            :, rng.permutation(3)
-        ]
+        rgb = np.clip((rgb - 0.5) * rng.uniform(0.7, 1.3) + 0.5 + rng.uniform(-0.15, 0.15, 3), 0, 1)
     return np.concatenate([xyz, rgb], axis=1)
 
 
-def _rotation(angle: float, axis: int) -> np.ndarray:
-    """The rotation matrix about a coordinate axis; ``angle`` in radians."""
-    first, second = [a for a in range(3) if a != axis]
-    matrix = np.eye(3)
-    matrix[first, first] = matrix[second, second] = np.cos(angle)
-    matrix[first, second], matrix[second, first] = np.sin(angle), -np.sin(angle)
-    return matrix
+def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
+    """The matrix [3, 3] that turns columns about ``axis`` by ``angle``, in radians (Rodrigues' formula)."""
+    x, y, z = axis / np.linalg.norm(axis)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross

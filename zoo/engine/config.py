@@ -33,6 +33,7 @@ class DataConfig:
         image_size: of drawn frames, in pixels.
         styles: how fingertip tracks are drawn.
         scale: the least and the largest multiple of its own scale at which a fingertip track is drawn.
+        plain: the share of fingertip clips that are drawn in black and white, without noise.
         num_points: that the model sees at once.
         samples_per_scene: how many samples of each scene an epoch has.
         workers: processes that prepare samples; 0 prepares them in the training process.
@@ -43,6 +44,7 @@ class DataConfig:
     image_size: int = 64
     styles: list[Literal["dot", "stroke"]] = field(default_factory=lambda: ["dot", "stroke"])
     scale: tuple[float, float] = (0.9, 3.2)
+    plain: float = 0.4
     num_points: int = 4096
     samples_per_scene: int = 8
     workers: int = 0
@@ -78,7 +80,7 @@ class TrainConfig:
         out: the folder of the run.
         epochs: passes over the training part.
         batch_size: samples a step.
-        init_weights: a checkpoint, or a quantised ImageNet MobileNetV2 (.npz), for the backbone to start from.
+        init_weights: a checkpoint to start from, or the convolutions of a quantised ImageNet MobileNetV2 (.npz).
         resume: go on from the last checkpoint in `out`.
         seed: of weights, drawing and order.
     """

@@ -1,57 +1,36 @@
-"""Starting a backbone from weights that were trained on pictures."""
+"""Starting from weights that were trained on something else."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from zoo.convert import read_checkpoint
 from zoo.convert.tflite_mobilenet import read_quantized_mobilenet
 from zoo.errors import CheckpointError
 
 
-def init_backbone(model: nn.Module, path: str) -> None:
-    """Load the backbone's tensors from ``path``; shifts do not matter, the head keeps its own values.
+def init_weights(model: nn.Module, path: str) -> int:
+    """Load what the network in ``path`` and ``model`` share; shifts do not matter, a head of another shape is left out.
+
+    From a quantised MobileNetV2 (.npz) only the convolutions are taken. Its batch normalisations are folded into them,
+    and with pictures as unlike its own as drawn strokes most of its channels would stay silent; fresh ones wake them.
+
+    Returns:
+        How many tensors were loaded.
 
     Raises:
-        CheckpointError: a tensor of the backbone is not in the file, or has another shape.
+        CheckpointError: a convolution of the backbone is not in the file, or has another shape.
     """
-    loaded = read_quantized_mobilenet(path) if path.endswith(".npz") else read_checkpoint(path).state_dict
+    quantized = path.endswith(".npz")
+    loaded = read_quantized_mobilenet(path) if quantized else read_checkpoint(path).state_dict
     source = {name.replace(".net.", "."): tensor for name, tensor in loaded.items()}
+    count = 0
     for name, tensor in model.state_dict().items():
-        plain = name.replace(".net.", ".")
-        if not name.startswith("backbone.") or name.endswith("num_batches_tracked"):
-            continue
-        if plain not in source or source[plain].shape != tensor.shape:
-            raise CheckpointError(f"{path}: has no {plain} of shape {list(tensor.shape)}; it is of another backbone")
-        tensor.copy_(source[plain])
-
-
-@torch.no_grad()
-def calibrate_batch_norm(model: nn.Module, batch: Tensor) -> None:
-    """Take the statistics of every batch normalisation from ``batch``, and keep the function of the model as it is.
-
-    Weights in which the normalisation was folded come with mean 0 and variance 1, which training would overturn in its
-    first step. Here mean and variance become those of the data, and scale and bias make up for it.
-    """
-    was_training = model.training
-    model.eval()
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    hooks = [norm.register_forward_pre_hook(partial(_calibrate)) for norm in norms]
-    model(batch)
-    for hook in hooks:
-        hook.remove()
-    model.train(was_training)
-
-
-def _calibrate(norm: Any, inputs: tuple[Tensor]) -> None:
-    """Make the statistics of ``norm`` those of its input, without changing what it computes."""
-    variance, mean = torch.var_mean(inputs[0].transpose(0, 1).flatten(1), dim=1)
-    gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    norm.bias.copy_(norm.bias + gain * (mean - norm.running_mean))
-    norm.weight.copy_(gain * torch.sqrt(variance + norm.eps))
-    norm.running_mean.copy_(mean)
-    norm.running_var.copy_(variance)
+        found = source.get(name.replace(".net.", "."))
+        fits = found is not None and found.shape == tensor.shape
+        if not fits and name.startswith("backbone.") and tensor.dim() == 4:
+            raise CheckpointError(f"{path}: has no {name} of shape {list(tensor.shape)}; it is of another backbone")
+        if found is not None and fits and not (quantized and tensor.dim() == 1):
+            tensor.copy_(found)
+            count += 1
+    return count

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from zoo.create import create_model, create_transform
 from zoo.data import fingertip, tabletop
 from zoo.engine.config import DataConfig, TrainConfig
-from zoo.engine.init import calibrate_batch_norm, init_backbone
+from zoo.engine.init import init_weights
 from zoo.engine.metrics import accuracy, confusion_matrix, mean_iou
 from zoo.errors import InputError
 from zoo.hub import save_pretrained
@@ -58,8 +58,7 @@ def train(config: TrainConfig) -> Path:
     train_loader = _loader(config, "train", create_transform(model))
     val_loader = _loader(config, "val", create_transform(model))
     if config.init_weights and not config.resume:
-        init_backbone(model, config.init_weights)
-        calibrate_batch_norm(model, next(iter(train_loader))[0])
+        log.info("%d tensors loaded from %s", init_weights(model, config.init_weights), config.init_weights)
     steps = config.epochs * len(train_loader)
     optimizer = torch.optim.AdamW(_parameter_groups(model, config.optim.weight_decay), lr=config.optim.lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(steps, config.optim.warmup))
@@ -161,7 +160,7 @@ def make_dataset(data: DataConfig, split: Any) -> Dataset[tuple[Tensor, Tensor]]
     """The data set of ``data``, its part ``split``."""
     if data.name == "fingertip":
         return fingertip.FingertipDataset(
-            data.path, split, fingertip.GestureRenderer(data.image_size, tuple(data.styles), data.scale)
+            data.path, split, fingertip.GestureRenderer(data.image_size, tuple(data.styles), data.scale, data.plain)
         )
     return tabletop.TabletopDataset(data.path, split, data.num_points, data.samples_per_scene)
 

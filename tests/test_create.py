@@ -1,0 +1,112 @@
+import json
+
+import pytest
+import torch
+
+import zoo
+from tests.parity import fixtures
+from zoo.errors import CheckpointError, ZooError
+
+
+@pytest.fixture
+def part_checkpoint(tmp_path):
+    return fixtures.write_checkpoint(fixtures.load("shapenet_pvcnn_c0p25"), tmp_path)
+
+
+def test_other_projects_layouts_load(tmp_path):
+    for layout, name in [
+        ("mmaction2_tsm_resnet50_8f_kinetics400", "tsm_resnet50"),
+        ("torch_pointcloud_pvcnn_c0p25_s3dis", "pvcnn_sem_c0p25"),
+    ]:
+        fixture = fixtures.load(f"layouts/{layout}")
+        path = fixtures.write_checkpoint(fixture, tmp_path, layout)
+        model = zoo.create_model(name, checkpoint=path)
+        assert model.num_classes == {"tsm_resnet50": 400, "pvcnn_sem_c0p25": 13}[name]
+
+
+def test_classes_and_channels_are_read_from_the_file(tmp_path):
+    saved = zoo.create_model("pvcnn_sem_c0p125", num_classes=7, in_channels=6)
+    path = tmp_path / "model.pth"
+    torch.save(saved.state_dict(), path)
+    model = zoo.create_model("pvcnn_sem_c0p125", checkpoint=path)
+    assert (model.num_classes, model.in_channels) == (7, 6)
+
+
+def test_only_the_head_may_differ(part_checkpoint):
+    model = zoo.create_model("pvcnn_part_c0p25", checkpoint=part_checkpoint, num_classes=4)
+    reference = zoo.create_model("pvcnn_part_c0p25", checkpoint=part_checkpoint)
+    assert model.num_classes == 4
+    first = "point_features.0.voxel_layers.0.weight"
+    assert torch.equal(model.state_dict()[first], reference.state_dict()[first])
+
+
+def test_another_networks_checkpoint_is_refused_with_a_list(part_checkpoint):
+    with pytest.raises(CheckpointError, match=r"another network.*point_features"):
+        zoo.create_model("pvcnn_part_c1", checkpoint=part_checkpoint)
+    with pytest.raises(CheckpointError, match="another network"):
+        zoo.create_model("tsm_resnet50", checkpoint=part_checkpoint)
+
+
+def test_shifts_of_another_direction_are_refused(tmp_path):
+    online = fixtures.write_checkpoint(fixtures.load("tsm_mobilenetv2_online_jester"), tmp_path, "online.pth")
+    clip = fixtures.write_checkpoint(fixtures.load("tsm_mobilenetv2_8f_kinetics400"), tmp_path, "clip.pth")
+    with pytest.raises(CheckpointError, match="online shifts"):
+        zoo.create_model("tsm_mobilenetv2", checkpoint=online)
+    with pytest.raises(CheckpointError, match="bidirectional shifts"):
+        zoo.create_model("tsm_mobilenetv2_online", checkpoint=clip)
+
+
+def test_unknown_model_arguments_are_type_errors():
+    with pytest.raises(TypeError, match="color"):
+        zoo.create_model("pvcnn_sem_c1", color=True)
+
+
+def test_pretrained_and_checkpoint_exclude_each_other(part_checkpoint):
+    with pytest.raises(ZooError, match="not both"):
+        zoo.create_model("pvcnn_sem_c0p25.mosd", pretrained=True, checkpoint=part_checkpoint)
+
+
+@pytest.mark.parametrize("name", ["tsm_mobilenetv2_online.fingertip", "pvcnn_sem_c0p25.mosd"])
+def test_bundled_weights_load_and_can_be_given_another_head(name):
+    model = zoo.create_model(name, pretrained=True)
+    assert model.spec.name == name and model.spec.class_names and model.spec.metrics
+    other = zoo.create_model(name, pretrained=True, num_classes=9)
+    assert other.num_classes == 9 and not other.spec.class_names
+    weight = model.first_conv + ".weight"
+    assert torch.equal(model.state_dict()[weight], other.state_dict()[weight])
+
+
+def test_a_saved_model_comes_back(tmp_path):
+    model = zoo.create_model("pvcnn_sem_c0p125", num_classes=3, in_channels=6).eval()
+    zoo.save_pretrained(model, tmp_path / "mine")
+    loaded = zoo.create_model(f"local-dir:{tmp_path / 'mine'}", pretrained=True).eval()
+    points = torch.rand(1, 6, 50)
+    assert torch.equal(model(points), loaded(points))
+
+
+def test_a_changed_weights_file_is_refused(tmp_path):
+    zoo.save_pretrained(zoo.create_model("pvcnn_sem_c0p125"), tmp_path)
+    file = tmp_path / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(CheckpointError, match="sha256"):
+        zoo.create_model(f"local-dir:{tmp_path}", pretrained=True)
+
+
+def test_a_folder_without_a_description_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="save_pretrained"):
+        zoo.load(f"local-dir:{tmp_path}")
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "tsm_resnet18"}))
+    with pytest.raises(CheckpointError, match="not a description"):
+        zoo.load(f"local-dir:{tmp_path}")
+
+
+def test_transforms_follow_the_weights():
+    model = zoo.create_model("tsm_resnet18")
+    frames = torch.randint(0, 256, (5, 3, 60, 90), dtype=torch.uint8)
+    assert zoo.create_transform(model)(frames).shape == (5, 3, 224, 224)
+    points = torch.rand(20, 6)
+    assert zoo.create_transform(zoo.create_model("pvcnn_sem_c0p125"))(points).shape == (9, 20)
+    moved = zoo.create_transform(zoo.create_model("pvcnn_cls_c0p25"))(points[:, :3] + 100)
+    assert moved.mean(1).abs().max() < 1e-4 and moved.norm(dim=0).max() == pytest.approx(1, abs=1e-4)
