@@ -40,7 +40,7 @@ def read_scenes(path: str | Path, split: Split) -> list[tuple[np.ndarray, np.nda
             colors = archive["rgb"].astype(np.float32) / 255
             labels = (archive["label"] >= FIRST_OBJECT_LABEL).astype(np.int64)
             offsets, is_test, names = archive["offsets"], archive["is_test"], archive["names"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError) as error:
         raise InputError(f"{path}: not the tabletop scenes ({error}); pass mosd_tabletop.npz") from error
     for_validation = np.array([int("".join(filter(str.isdigit, str(name)))) >= FIRST_VAL_SCENE for name in names])
     parts_of_set = {"train": ~is_test & ~for_validation, "val": ~is_test & for_validation, "test": is_test}
@@ -54,8 +54,8 @@ class TabletopDataset(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         path: the set, see ``read_scenes``.
-        split: "train" draws points anew and turns, mirrors, scales and recolours the scene; "val" and "test" always give the
-            same points.
+        split: "train" draws points anew and turns, mirrors, scales and recolours the scene; "val" and "test" always
+            give the same points.
         num_points: N.
         samples_per_scene: how many samples of each scene an epoch has.
     """
