@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import threading
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,52 +13,79 @@ from zoo import ops
 Direction = Literal["bidirectional", "online"]
 
 
-class TemporalLayer(nn.Module):
-    """A layer on frames [N*T, C, H, W] that mixes those of one clip.
+class ClipContext(threading.local):
+    """How the frames [N*T, C, H, W] on their way through a network make clips; its layers share one.
+
+    A backbone of timm passes only the frames from layer to layer. This passes the rest beside them, to each thread its
+    own, so that several can run one model.
 
     Attributes:
-        num_frames: T; the model sets it from the shape of its input before the frames arrive.
+        num_frames: T.
+        past: what each shift kept of the frame before while a stream is followed frame by frame, then T = 1; ``None``
+            in the place of a tensor stands for zeros, ``None`` in the place of the list for clips.
     """
 
-    num_frames: int
+    num_frames: int = 1
+    past: list[Tensor | None] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy of a model begins with a context of its own."""
+        return (ClipContext, ())
 
 
-class TemporalShift(TemporalLayer):
+class TemporalShift(nn.Module):
     """Shift a part of the channels along time, then apply ``net`` (TSM, section 3.2).
-
-    Online it can also run a stream frame by frame: while ``past`` is a tensor, a call takes N frames of N streams,
-    puts ``past`` in the place of the shifted channels and leaves the channels for the next frame there.
 
     Args:
         net: the layer whose input is shifted: a convolution ("blockres") or a whole residual block ("block").
-        num_frames: T.
+        context: of the model.
+        index: which of the model's shifts this is.
         shift_div: d; 1/d of the channels move each way.
         direction: "bidirectional", or "online" to look only at the past.
     """
 
-    def __init__(self, net: nn.Module, num_frames: int, shift_div: int = 8, direction: Direction = "bidirectional"):
+    def __init__(
+        self,
+        net: nn.Module,
+        context: ClipContext,
+        index: int,
+        shift_div: int = 8,
+        direction: Direction = "bidirectional",
+    ):
         super().__init__()
         self.net = net
-        self.num_frames = num_frames
+        self.context = context
+        self.index = index
         self.shift_div = shift_div
         self.direction: Direction = direction
-        self.past: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Frames [N*T, C, H, W], or [N, C, H, W] of N streams while ``past`` [N, C/d, H, W] is a tensor."""
-        if self.past is None:
-            return self.net(ops.temporal_shift(x, self.num_frames, self.shift_div, self.direction))
-        fold = x.shape[1] // self.shift_div
-        shifted = torch.cat([self.past, x[:, fold:]], dim=1)
-        self.past = x[:, :fold]
-        return self.net(shifted)
+        """Frames [N*T, C, H, W] to what ``net`` makes of them.
+
+        Raises:
+            ValueError: what was kept of the frame before has another shape or dtype.
+        """
+        past = self.context.past
+        if past is None:
+            return self.net(ops.temporal_shift(x, self.context.num_frames, self.shift_div, self.direction))
+        now, rest = x.tensor_split([x.shape[1] // self.shift_div], dim=1)
+        before = past[self.index]
+        if before is None:
+            before = torch.zeros_like(now)
+        if before.shape != now.shape or before.dtype != now.dtype:
+            raise ValueError(
+                f"the state holds {before.dtype} of shape {list(before.shape)}, this frame needs {now.dtype} of shape "
+                f"{list(now.shape)}: begin with initial_state for frames of this number, size and dtype"
+            )
+        past[self.index] = now.clone()
+        return self.net(torch.cat([before, rest], dim=1))
 
     def extra_repr(self) -> str:
         """The arguments."""
-        return f"num_frames={self.num_frames}, shift_div={self.shift_div}, direction={self.direction!r}"
+        return f"index={self.index}, shift_div={self.shift_div}, direction={self.direction!r}"
 
 
-class NonLocal(TemporalLayer):
+class NonLocal(nn.Module):
     """A residual block followed by an embedded-Gaussian non-local block over space and time (Wang et al. 2018, eq. 2).
 
     Keys and values are pooled by two in space. The last normalisation starts at zero, so that the block begins as
@@ -66,18 +94,18 @@ class NonLocal(TemporalLayer):
     Args:
         block: the residual block.
         channels: its output channels, C.
-        num_frames: T.
+        context: of the model.
     """
 
-    def __init__(self, block: nn.Module, channels: int, num_frames: int):
+    def __init__(self, block: nn.Module, channels: int, context: ClipContext):
         super().__init__()
         self.block = block
         self.nl = EmbeddedGaussian(channels)
-        self.num_frames = num_frames
+        self.context = context
 
     def forward(self, x: Tensor) -> Tensor:
         """Frames [N*T, C', H, W] to [N*T, C, H, W]."""
-        clips = self.block(x).unflatten(0, (-1, self.num_frames)).transpose(1, 2)
+        clips = self.block(x).unflatten(0, (-1, self.context.num_frames)).transpose(1, 2)
         return self.nl(clips).transpose(1, 2).flatten(0, 1)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from zoo.layers.temporal_shift import Direction, NonLocal, TemporalLayer, TemporalShift
-from zoo.models.residual_blocks import ResidualBlock, find_residual_blocks
+from zoo.layers.temporal_shift import ClipContext, Direction, NonLocal, TemporalShift
+from zoo.models.residual_blocks import find_residual_blocks
 from zoo.registry import register_model
 
 register_video_model = register_model(task="video_classification")
@@ -66,27 +67,50 @@ class TSM(nn.Module):
         self.backbone = network
         self.num_features: int = getattr(network, "head_hidden_size", network.num_features)
         self.first_conv = "backbone." + _first_conv(self.backbone)
-        self.shifts: list[str] = []  # where the shifts are, as names of the backbone's modules
-        if shift_place is not None:
-            for block in _to_shift(find_residual_blocks(self.backbone)):
-                name = block.first_conv if shift_place == "blockres" else block.name
-                _wrap(self.backbone, name, lambda net: TemporalShift(net, num_frames, shift_div, self.direction))
-                self.shifts.append(name)
+        self.context = ClipContext()
+        self.shifts = [] if shift_place is None else self._add_shifts(shift_place, shift_div)
         if non_local:
-            for name in ("layer2.0", "layer2.2", "layer3.0", "layer3.2", "layer3.4"):
-                _wrap(self.backbone, name, lambda block: NonLocal(block, block.bn3.num_features, num_frames))
+            self._add_non_local()
         if modality == "flow":
             _wrap(self.backbone, _first_conv(self.backbone), _flow_conv)
-        self._temporal = tuple(layer for layer in self.backbone.modules() if isinstance(layer, TemporalLayer))
         self.dropout = nn.Dropout(dropout)
         self.reset_classifier(num_classes)
 
+    def _add_shifts(self, place: str, shift_div: int) -> list[str]:
+        """Wrap what is to be shifted; returns the names of the wrapped modules of the backbone."""
+        blocks = find_residual_blocks(self.backbone)
+        if place == "block":
+            names = [block.name for block in blocks]
+        else:  # in a network as deep as ResNet-101 every second block of a stage
+            every = 2 if max(block.stage_length for block in blocks) >= 23 else 1
+            names = [block.first_conv for block in blocks if block.index % every == 0]
+        for index, name in enumerate(names):
+            shift = partial(
+                TemporalShift, context=self.context, index=index, shift_div=shift_div, direction=self.direction
+            )
+            _wrap(self.backbone, name, shift)
+        return names
+
+    def _add_non_local(self) -> None:
+        """Put a non-local block behind every second block of stages 2 and 3."""
+        network: Any = self.backbone
+        stages: list[Any] = [getattr(network, name, ()) for name in ("layer2", "layer3")]
+        for stage in stages:
+            for index in range(0, len(stage), 2):
+                block = stage[index].net if isinstance(stage[index], TemporalShift) else stage[index]
+                if not hasattr(block, "bn3"):
+                    raise ValueError("non_local is for ResNets with bottleneck blocks, such as resnet50")
+                stage[index] = NonLocal(stage[index], block.bn3.num_features, self.context)
+
     def reset_classifier(self, num_classes: int) -> None:
         """Put a new classifier in place, drawn as the authors do; with 0 the model gives features."""
+        if num_classes < 0:
+            raise ValueError(f"num_classes must be at least 0, not {num_classes}")
         self.num_classes = num_classes
         self.head: nn.Module = nn.Identity()
         if num_classes > 0:
-            self.head = nn.Linear(self.num_features, num_classes)
+            like = next(self.backbone.parameters())
+            self.head = nn.Linear(self.num_features, num_classes, device=like.device, dtype=like.dtype)
             nn.init.normal_(self.head.weight, std=0.001)
             nn.init.zeros_(self.head.bias)
 
@@ -100,8 +124,7 @@ class TSM(nn.Module):
             raise ValueError(f"the model takes clips [N, T, {self.in_channels}, H, W], not {list(x.shape)}")
         if x.shape[1] < 1:
             raise ValueError("the clip has no frames: pass at least one, [N, T >= 1, C, H, W]")
-        for layer in self._temporal:
-            layer.num_frames = x.shape[1]
+        self.context.num_frames = x.shape[1]
         return self.backbone.forward_features(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
@@ -128,6 +151,10 @@ class OnlineTSM(TSM):
 
     direction: Direction = "online"
 
+    def __init__(self, *arguments: Any, **keywords: Any):
+        super().__init__(*arguments, **keywords)
+        self._state_shapes: dict[tuple[int, ...], list[torch.Size]] = {}  # by the size of the frames
+
     @torch.no_grad()
     def initial_state(self, batch_size: int = 1, image_size: int | tuple[int, int] = 224) -> tuple[Tensor, ...]:
         """The state before the first frame, zeros: a tensor [batch_size, C/d, H', W'] for every shift.
@@ -136,18 +163,14 @@ class OnlineTSM(TSM):
             batch_size: how many streams are followed at once.
             image_size: of the frames, in pixels: a side or (height, width).
         """
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        parameter = next(self.parameters())
-        sketch = copy.deepcopy(self).to("meta").eval()  # shapes without arithmetic
-        for shift in sketch._shift_layers():
-            shift.past = torch.empty(0, device="meta")
-            shift.register_forward_pre_hook(_nothing_shifted)
-        sketch.forward_features(parameter.new_empty(batch_size, 1, self.in_channels, height, width, device="meta"))
-        return tuple(
-            torch.zeros(shift.past.shape, dtype=parameter.dtype, device=parameter.device)
-            for shift in sketch._shift_layers()
-            if shift.past is not None
-        )
+        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        like = next(self.parameters())
+        if size not in self._state_shapes:
+            sketch = copy.deepcopy(self).to("meta").eval()  # shapes without arithmetic
+            nothing: tuple[None, ...] = (None,) * len(self.shifts)
+            state = sketch._step(like.new_empty(1, self.in_channels, *size, device="meta"), nothing)[1]
+            self._state_shapes[size] = [tensor.shape[1:] for tensor in state]
+        return tuple(like.new_zeros(batch_size, *shape) for shape in self._state_shapes[size])
 
     def step(self, frame: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The logits after one more frame, and the state for the next.
@@ -160,38 +183,22 @@ class OnlineTSM(TSM):
             Logits [B, num_classes], and the new state.
 
         Raises:
-            ValueError: the frame or the state has another shape.
+            ValueError: the frame or the state has another shape or dtype.
         """
         if frame.dim() != 4:
             raise ValueError(f"step takes one frame a stream, [B, {self.in_channels}, H, W], not {list(frame.shape)}")
-        shifts = self._shift_layers()
-        if len(state) != len(shifts):
-            raise ValueError(f"the state has {len(state)} tensors, this model keeps {len(shifts)}: use initial_state")
-        if state[0].shape[0] != frame.shape[0]:
-            raise ValueError(f"the state follows {state[0].shape[0]} streams, but there are {frame.shape[0]} frames")
+        if len(state) != len(self.shifts):
+            raise ValueError(f"the state has {len(state)} tensors, not {len(self.shifts)}: begin with initial_state")
+        return self._step(frame, state)
+
+    def _step(self, frame: Tensor, state: Sequence[Tensor | None]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        past = list(state)
+        self.context.past = past
         try:
-            for shift, past in zip(shifts, state, strict=True):
-                shift.past = past
             logits = self.forward(frame.unsqueeze(1))
-            return logits, tuple(shift.past for shift in shifts if shift.past is not None)
         finally:
-            for shift in shifts:
-                shift.past = None
-
-    def _shift_layers(self) -> list[TemporalShift]:
-        return [layer for layer in self._temporal if isinstance(layer, TemporalShift)]
-
-
-def _nothing_shifted(shift: nn.Module, inputs: tuple[Tensor]) -> None:
-    """Give ``shift`` a past of the right shape, as if the frame before had been the same."""
-    assert isinstance(shift, TemporalShift)
-    shift.past = inputs[0][:, : inputs[0].shape[1] // shift.shift_div]
-
-
-def _to_shift(blocks: list[ResidualBlock]) -> list[ResidualBlock]:
-    """All blocks, or every second one of a stage where some stage has 23 or more, as in ResNet-101."""
-    every = 2 if max(block.stage_length for block in blocks) >= 23 else 1
-    return [block for block in blocks if block.index % every == 0]
+            self.context.past = None
+        return logits, tuple(tensor for tensor in past if tensor is not None)
 
 
 def _first_conv(backbone: nn.Module) -> str:
