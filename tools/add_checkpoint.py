@@ -32,8 +32,8 @@ def main() -> int:
         file = f"{spec.name}.safetensors"
         shutil.copyfile(options.folder / spec.file, index.parent / file)
         entry = dataclasses.replace(spec, file=file, licence=options.licence, origin=options.origin, metrics=metrics)
-        others = [other for other in read_index(index) if other.name != entry.name]
-        entries = [item.to_json() for item in sorted([*others, entry], key=lambda item: item.name)]
+        known = {other.name: other for other in read_index(index)}  # keeps the order: a bare name takes its first tag
+        entries = [item.to_json() for item in (known | {entry.name: entry}).values()]
         index.write_text(json.dumps(entries, indent=2) + "\n")
     except ZooError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -24,7 +24,7 @@ MIRRORED = np.array([0, 2, 1, 3])  # the class that the mirror image of a gestur
 NUM_STEPS = 16
 BLOCK = 100  # rows; of 10 blocks one is for validation and two are for the test
 
-Split = Literal["train", "val", "test"]
+Split = Literal["train", "val", "train+val", "test"]
 Style = Literal["dot", "stroke"]
 
 
@@ -49,7 +49,9 @@ def read_tracks(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 def split_tracks(labels: np.ndarray, split: Split) -> np.ndarray:
     """Indices of the tracks of ``split``, by blocks of consecutive rows that share no step with another block."""
-    block_parts = {"val": {3}, "test": {6, 9}, "train": {0, 1, 2, 4, 5, 7, 8}}[split]
+    val, test = {3}, {6, 9}
+    train = set(range(10)) - val - test
+    block_parts = {"train": train, "val": val, "train+val": train | val, "test": test}[split]
     indices = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -163,8 +165,8 @@ class FingertipDataset(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         path: the table of tracks, see ``read_tracks``.
-        split: "train" draws every track anew each time and turns and mirrors it (which exchanges clockwise and
-            counter clockwise); "val" and "test" draw each track once, always the same way.
+        split: "train" and "train+val" draw every track anew each time and turn and mirror it (which exchanges clockwise
+            and counter clockwise); "val" and "test" draw each track once, always the same way.
         renderer: how tracks are drawn.
         seed: of the drawings.
     """
@@ -179,7 +181,7 @@ class FingertipDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        training = self.split == "train"
+        training = self.split.startswith("train")
         rng = np.random.default_rng([int(torch.randint(2**62, ()))] if training else [self.seed, index])
         track, label = self.tracks[index], self.labels[index]
         if training:

@@ -21,7 +21,7 @@ FIRST_OBJECT_LABEL = 20
 FIRST_VAL_SCENE = 36  # learn36 to learn44 are for validation: scenes with many objects, taken one after another
 UP = np.array([0.0, -0.76, -0.65])  # off the table, in the camera's frame; the same in all scenes within a few degrees
 
-Split = Literal["train", "val", "test"]
+Split = Literal["train", "val", "train+val", "test"]
 
 
 def read_scenes(path: str | Path, split: Split) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -43,7 +43,8 @@ def read_scenes(path: str | Path, split: Split) -> list[tuple[np.ndarray, np.nda
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise InputError(f"{path}: not the tabletop scenes ({error}); pass mosd_tabletop.npz") from error
     for_validation = np.array([int("".join(filter(str.isdigit, str(name)))) >= FIRST_VAL_SCENE for name in names])
-    parts_of_set = {"train": ~is_test & ~for_validation, "val": ~is_test & for_validation, "test": is_test}
+    train, val = ~is_test & ~for_validation, ~is_test & for_validation
+    parts_of_set = {"train": train, "val": val, "train+val": train | val, "test": is_test}
     features = np.concatenate([points, colors], axis=1)
     parts = [slice(offsets[scene], offsets[scene + 1]) for scene in np.flatnonzero(parts_of_set[split])]
     return [(features[part], labels[part]) for part in parts]
@@ -54,8 +55,8 @@ class TabletopDataset(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         path: the set, see ``read_scenes``.
-        split: "train" draws points anew and turns, mirrors, scales and recolours the scene; "val" and "test" always
-            give the same points.
+        split: "train" and "train+val" draw points anew and turn, mirror, scale and recolour the scene; "val" and "test"
+            always give the same points.
         num_points: N.
         samples_per_scene: how many samples of each scene an epoch has.
     """
@@ -68,7 +69,7 @@ class TabletopDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.scenes) * self.samples_per_scene
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        training = self.split == "train"
+        training = self.split.startswith("train")
         rng = np.random.default_rng(int(torch.randint(2**62, ())) if training else index)
         points, labels = self.scenes[index % len(self.scenes)]
         chosen = rng.choice(len(points), self.num_points, replace=len(points) < self.num_points)

@@ -36,6 +36,8 @@ class DataConfig:
         plain: the share of fingertip clips that are drawn in black and white, without noise.
         num_points: that the model sees at once.
         samples_per_scene: how many samples of each scene an epoch has.
+        hold_out_val: choose the best epoch on the validation part; false trains on that part too, once the settings are
+            chosen, and takes the last epoch.
         workers: processes that prepare samples; 0 prepares them in the training process.
     """
 
@@ -47,6 +49,7 @@ class DataConfig:
     plain: float = 0.4
     num_points: int = 4096
     samples_per_scene: int = 8
+    hold_out_val: bool = True
     workers: int = 0
 
 

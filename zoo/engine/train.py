@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from zoo.engine.metrics import accuracy, confusion_matrix, mean_iou
 from zoo.errors import InputError
 from zoo.hub import save_pretrained
 from zoo.weights import PointInput, VideoInput, WeightsSpec
+
+LOG_EVERY = 50  # steps, where there is no terminal for a progress bar
 
 log = logging.getLogger("zoo.train")
 
@@ -55,8 +58,9 @@ def train(config: TrainConfig) -> Path:
     model.spec = describe(config)
     if isinstance(model.spec.input, VideoInput):
         model.to(memory_format=torch.channels_last)
-    train_loader = _loader(config, "train", create_transform(model))
-    val_loader = _loader(config, "val", create_transform(model))
+    hold_out = config.data.hold_out_val
+    train_loader = _loader(config, "train" if hold_out else "train+val", create_transform(model))
+    val_loader = _loader(config, "val", create_transform(model)) if hold_out else None
     if config.init_weights and not config.resume:
         log.info("%d tensors loaded from %s", init_weights(model, config.init_weights), config.init_weights)
     steps = config.epochs * len(train_loader)
@@ -76,24 +80,24 @@ def train(config: TrainConfig) -> Path:
     while epoch < config.epochs:
         started = time.perf_counter()
         loss = _train_epoch(model, train_loader, loss_function, optimizer, schedule, config.optim.grad_clip, epoch)
-        confusion = evaluate(model, val_loader)
         epoch += 1
-        figures = {
-            "epoch": epoch,
-            "loss": round(loss, 5),
-            "val_accuracy": round(accuracy(confusion), 5),
-            "val_mean_iou": round(mean_iou(confusion), 5),
-            "seconds": round(time.perf_counter() - started, 1),
-        }
+        figures = {"epoch": epoch, "loss": round(loss, 5)}
+        score = float(epoch)
+        if val_loader is not None:
+            confusion = evaluate(model, val_loader)
+            figures |= {"val_accuracy": round(accuracy(confusion), 5), "val_mean_iou": round(mean_iou(confusion), 5)}
+            score = figures["val_mean_iou" if isinstance(model.spec.input, PointInput) else "val_accuracy"]
+        figures["seconds"] = round(time.perf_counter() - started, 1)
         log.info("%s", figures)
-        _append_csv(out / "metrics.csv", figures, new=epoch == 1)
-        score = figures["val_mean_iou" if isinstance(model.spec.input, PointInput) else "val_accuracy"]
         save_pretrained(model, out / "last")
         if score > best:
             best = score
             save_pretrained(model, out / "best")
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-        torch.save(state | {"epoch": epoch, "best": best, "rng": torch.get_rng_state()}, state_path)
+        state |= {"epoch": epoch, "best": best, "rng": torch.get_rng_state()}
+        torch.save(state, state_path.with_suffix(".tmp"))
+        os.replace(state_path.with_suffix(".tmp"), state_path)
+        _append_csv(out / "metrics.csv", figures, new=epoch == 1)
     return out / "best"
 
 
@@ -129,7 +133,6 @@ def describe(config: TrainConfig) -> WeightsSpec:
         model_args=config.model.args,
         class_names=fingertip.CLASS_NAMES if data.name == "fingertip" else tabletop.CLASS_NAMES,
         input=preprocessing,
-        licence="Apache-2.0",
         origin=f"trained by tools/train.py on {data.name} for {config.epochs} epochs",
     )
 
@@ -152,7 +155,7 @@ def _loader(
     config: TrainConfig, split: Any, transform: Callable[[Tensor], Tensor]
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     dataset = _Transformed(make_dataset(config.data, split), transform)
-    training = split == "train"
+    training = split != "val"
     return DataLoader(dataset, config.batch_size, shuffle=training, drop_last=training, num_workers=config.data.workers)
 
 
@@ -178,7 +181,7 @@ def _train_epoch(
     model.train()
     total = 0.0
     bar = tqdm(loader, desc=f"epoch {epoch + 1}", disable=not sys.stderr.isatty(), leave=False)
-    for inputs, targets in bar:
+    for step, (inputs, targets) in enumerate(bar, start=1):
         loss = loss_function(model(inputs), targets)
         if not math.isfinite(loss.item()):
             raise InputError("the loss is not finite: lower --optim.lr")
@@ -190,6 +193,8 @@ def _train_epoch(
         schedule.step()
         total += loss.item()
         bar.set_postfix(loss=f"{loss.item():.3f}")
+        if bar.disable and step % LOG_EVERY == 0:
+            log.info("epoch %d, step %d of %d: mean loss %.4f", epoch + 1, step, len(loader), total / step)
     return total / len(loader)
 
 
