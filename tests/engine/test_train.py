@@ -49,6 +49,14 @@ def test_a_run_leaves_what_it_promises_and_goes_on(tmp_path, monkeypatch):
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
 
 
+def test_without_validation_the_last_epoch_counts(tmp_path, monkeypatch):
+    assert run(monkeypatch, *tabletop_run(tmp_path, "--data.hold_out_val", "false")) == 0
+    folder = tmp_path / "run"
+    assert "val" not in (folder / "metrics.csv").read_text()
+    best, last = ((folder / name / "model.safetensors").read_bytes() for name in ("best", "last"))
+    assert best == last
+
+
 def test_video_runs_too(tmp_path, monkeypatch):
     monkeypatch.setattr("zoo.data.fingertip.BLOCK", 17)
     tracks = write_tracks(tmp_path / "tracks.csv", 120)
