@@ -90,3 +90,16 @@ def test_arguments_are_read_from_the_shapes(wrapped):
     model.in_channels = 1  # two more channels reach the first convolution
     assert infer_arguments(model, checkpoint(Network(10, 27, wrapped))) == {"num_classes": 27, "in_channels": 8}
     assert infer_arguments(model, Checkpoint("a", "zoo", {"other.weight": torch.ones(1)})) == {}
+
+
+@pytest.mark.parametrize(("direction", "other"), [("online", "bidirectional"), ("bidirectional", "online")])
+def test_weights_of_the_other_direction_are_refused(direction, other):
+    model = Network()
+    model.direction = direction
+    state = checkpoint(Network()).state_dict
+    with pytest.raises(CheckpointError, match=f"with {other} shifts: name a model that has {other} shifts"):
+        load_checkpoint(model, Checkpoint("a", "zoo", state, other))
+    for known in (direction, None):
+        load_checkpoint(model, Checkpoint("a", "zoo", state, known))
+    model.shifts = []  # a TSN does not care
+    load_checkpoint(model, Checkpoint("a", "zoo", state, other))

@@ -129,7 +129,7 @@ def mmaction2_mobilenet() -> dict[str, list[int]]:
 def test_mmaction2_mobilenet(tmp_path):
     names = {"data_preprocessor.mean": [3], "data_preprocessor.std": [3]} | mmaction2_mobilenet()
     checkpoint = read(tmp_path, names)
-    assert checkpoint.source == "mmaction2"
+    assert (checkpoint.source, checkpoint.shift) == ("mmaction2", "bidirectional")
     assert list(checkpoint.state_dict) == list(on_meta(tsm.tsm_mobilenetv2).state_dict())
     assert [int(tensor) for tensor in checkpoint.state_dict.values()] == list(range(2, len(names)))
 
@@ -150,8 +150,11 @@ def mmaction2_non_local() -> dict[str, list[int]]:
     return tiny(names)
 
 
+NON_LOCAL = "non_local_cfg=dict(\n mode='embedded_gaussian', norm_cfg=dict(type='BN3d'), use_scale=False)"
+
+
 def test_mmaction2_non_local_blocks(tmp_path):
-    checkpoint = read(tmp_path, mmaction2_non_local(), meta={"cfg": "non_local_cfg=dict(mode='embedded_gaussian')"})
+    checkpoint = read(tmp_path, mmaction2_non_local(), meta={"cfg": NON_LOCAL})
     expected = shapes(on_meta(tsm.tsm_resnet50_nl).state_dict())
     assert set(checkpoint.state_dict) == set(expected)
     for name, tensor in checkpoint.state_dict.items():
@@ -166,6 +169,23 @@ def test_mmaction2_other_attention_is_refused(tmp_path):
     text = "non_local_cfg=dict(\n norm_cfg=dict(requires_grad=True, type='BN3d'),\n mode='dot_product')"
     with pytest.raises(CheckpointError, match="dot_product"):
         read(tmp_path, mmaction2_non_local(), meta={"cfg": text})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        NON_LOCAL.replace("False", "True"),
+        NON_LOCAL.replace(", use_scale=False", ""),
+        "backbone=dict(non_local=((0, 0, 0), (1, 0, 1, 0)))",
+    ],
+)
+def test_mmaction2_scaled_attention_is_refused(tmp_path, text):
+    with pytest.raises(CheckpointError, match="take one with use_scale=False"):
+        read(tmp_path, mmaction2_non_local(), meta={"cfg": text})
+
+
+def test_mmaction2_files_without_a_configuration_are_taken(tmp_path):
+    assert read(tmp_path, mmaction2_non_local(), meta={"mmaction_version": "1.0.0"}).source == "mmaction2"
 
 
 def torch_pointcloud_pvcnnpp() -> dict[str, list[int]]:
@@ -242,6 +262,28 @@ def test_our_own_files_pass_through(tmp_path, name):
     save_file({name: torch.ones(2, 3), "head.bias": torch.zeros(2)}, tmp_path / "model.safetensors")
     checkpoint = read_checkpoint(tmp_path / "model.safetensors")
     assert checkpoint.source == "zoo" and set(checkpoint.state_dict) == {name, "head.bias"}
+
+
+@pytest.mark.parametrize(
+    ("name", "shift"),
+    [
+        ("tsm_mobilenetv2_8f_kinetics400", "bidirectional"),
+        ("tsm_mobilenetv2_online_jester", "online"),
+        ("shapenet_pvcnn_c0p25", None),
+    ],
+)
+def test_the_direction_of_the_shift_survives_conversion(tmp_path, name, shift):
+    checkpoint = read_checkpoint(write(tmp_path, fixtures.load(name))[0])
+    assert checkpoint.shift == shift
+    save_file(checkpoint.state_dict, tmp_path / "ours.safetensors", metadata=checkpoint.metadata())
+    ours = read_checkpoint(tmp_path / "ours.safetensors")
+    assert (ours.source, ours.shift, ours.metadata()) == ("zoo", shift, checkpoint.metadata())
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"zoo.shift": "sideways"}])
+def test_a_file_that_does_not_tell_has_no_direction(tmp_path, metadata):
+    save_file({"backbone.conv1.weight": torch.ones(2)}, tmp_path / "model.safetensors", metadata=metadata)
+    assert read_checkpoint(tmp_path / "model.safetensors").shift is None
 
 
 def test_unknown_layout_lists_what_is_known(tmp_path):

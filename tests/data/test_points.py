@@ -77,3 +77,25 @@ def test_a_million_points_are_read_in_a_second(tmp_path):
 
 def test_the_suffixes_are_public():
     assert set(OWN) <= POINT_SUFFIXES
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.ply", "a.obj"])
+def test_huge_text_is_refused_before_it_is_read(tmp_path, name):
+    path = tmp_path / name
+    with open(path, "wb") as file:  # sparse: it takes no room on the disk
+        file.truncate(600 << 20)
+        file.seek(300 << 20)
+        file.write(b"0.5 0.25 -1e-3\n" * 1000)
+    started = time.perf_counter()
+    with pytest.raises(InputError, match="600 MiB of text, more than 512: save it as binary PLY or NPY"):
+        read_points(path)
+    assert time.perf_counter() - started < 0.2
+
+
+@pytest.mark.parametrize("suffix", sorted(POINT_SUFFIXES))
+def test_a_point_file_is_no_video(tmp_path, suffix):
+    from zoo.data.video import open_video
+
+    (tmp_path / f"scan{suffix}").write_text("0 0 0\n")
+    with pytest.raises(InputError, match="point cloud goes to a point model"):
+        open_video(tmp_path / f"scan{suffix}")

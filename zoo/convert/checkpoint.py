@@ -12,6 +12,7 @@ from zoo.convert.safe_pickle import read_file
 from zoo.convert.source import Source, State
 from zoo.errors import CheckpointError
 
+SHIFT_KEY = "zoo.shift"
 POINT_PARTS = ("point_features.", "sa_layers.", "inst_seg_net.")
 
 
@@ -40,11 +41,18 @@ class Checkpoint:
         path: the file.
         source: "tsm", "tsm_online", "mmaction2", "pvcnn", "torch_pointcloud" or "zoo".
         state_dict: what a model of ours would have in its ``state_dict()``.
+        shift: "online" or "bidirectional", the direction in which the network shifts along time, where the file tells:
+            both have tensors of the same names and shapes.
     """
 
     path: str
     source: str
     state_dict: dict[str, Tensor] = field(repr=False)
+    shift: str | None = None
+
+    def metadata(self) -> dict[str, str]:
+        """What a safetensors file of ``state_dict`` should have as its metadata, so that nothing is lost."""
+        return {"format": "pt"} | ({SHIFT_KEY: self.shift} if self.shift else {})
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -73,6 +81,12 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
                 f"{os.fspath(path)!r} has non-local blocks of the kind {mode!r}, which no model here computes: "
                 "take one with 'embedded_gaussian'"
             )
+        if mmaction2.attention_is_scaled(file.notes):
+            raise CheckpointError(
+                f"{os.fspath(path)!r} has non-local blocks with use_scale=True, mmcv's default, which no model here "
+                "computes: take one with use_scale=False"
+            )
     # The authors' point models and ours share their names; only ours come as safetensors.
     name = "zoo" if source is PVCNN and file.format == "safetensors" else source.name
-    return Checkpoint(os.fspath(path), name, state)
+    shift = source.shift or file.metadata.get(SHIFT_KEY)
+    return Checkpoint(os.fspath(path), name, state, shift if shift in ("online", "bidirectional") else None)

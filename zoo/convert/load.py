@@ -13,7 +13,6 @@ from zoo.errors import CheckpointError
 
 COUNTER = "num_batches_tracked"
 LISTED = 10
-SHIFTS = {"tsm": "bidirectional", "mmaction2": "bidirectional", "tsm_online": "online"}  # names do not tell
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,11 @@ def load_checkpoint(model: nn.Module, checkpoint: Checkpoint, *, reset_head: boo
         CheckpointError: the checkpoint is of another network; the text counts what matched and lists what did not.
             The model is unchanged.
     """
-    direction = SHIFTS.get(checkpoint.source)
-    if direction is not None and getattr(model, "direction", direction) != direction:
+    shift = checkpoint.shift
+    if shift and getattr(model, "shifts", True) and getattr(model, "direction", shift) != shift:
         raise CheckpointError(
-            f"{checkpoint.path!r} ({DESCRIPTIONS[checkpoint.source]}) is of another network, with {direction} shifts: "
-            f"name a model that has {direction} shifts"
+            f"{checkpoint.path!r} ({DESCRIPTIONS[checkpoint.source]}) is of another network, with {shift} shifts: "
+            f"name a model that has {shift} shifts"
         )
     head = f"{model.classifier_name}." if reset_head else None
     wanted = {name: tensor for name, tensor in model.state_dict().items() if not _within(name, head)}

@@ -20,7 +20,7 @@ NON_LOCAL = (
     (re.compile(r"\.non_local_block\.conv_out\.bn\."), ".nl.W.1."),
     (re.compile(r"\.non_local_block\.(g\.0|phi\.0|theta)\.conv\."), r".nl.\1."),
 )
-ATTENTION_MODE = re.compile(r"non_local_cfg\s*=\s*dict\((?:[^()]|\([^()]*\))*?\bmode\s*=\s*['\"](\w+)")
+NON_LOCAL_CFG = re.compile(r"non_local_cfg\s*=\s*dict\(((?:[^()]|\([^()]*\))*)")
 
 
 def convert(state: State) -> State:
@@ -46,8 +46,22 @@ def convert(state: State) -> State:
 
 def attention_mode(notes: str) -> str:
     """The kind of non-local attention that the configuration in a file names; embedded Gaussian where it is silent."""
-    found = ATTENTION_MODE.search(notes)
+    found = re.search(r"\bmode\s*=\s*['\"](\w+)", _non_local_cfg(notes) or "")
     return found.group(1) if found else "embedded_gaussian"
+
+
+def attention_is_scaled(notes: str) -> bool:
+    """Whether the configuration in a file lets mmcv divide by the root of the width, as it does when not told."""
+    configuration = _non_local_cfg(notes)
+    return configuration is not None and re.search(r"\buse_scale\s*=\s*False\b", configuration) is None
+
+
+def _non_local_cfg(notes: str) -> str | None:
+    """The arguments of the non-local blocks in the configuration of a file; none at all where it holds no such."""
+    found = NON_LOCAL_CFG.search(notes)
+    if found is None:
+        return "" if re.search(r"\bnon_local\s*=", notes) else None
+    return found.group(1)
 
 
 def _mobilenet_names() -> dict[str, str]:
@@ -73,4 +87,5 @@ SOURCE = Source(
     "backbone.conv1.conv.",
     lambda state: "backbone.conv1.conv.weight" in state or any(name.startswith("cls_head.") for name in state),
     convert,
+    "bidirectional",
 )

@@ -9,7 +9,7 @@ import stat
 import struct
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal
 
 import torch
@@ -37,11 +37,13 @@ class RawFile:
         format: "zip" (``torch.save``), "legacy" (``torch.save`` before version 1.6) or "safetensors".
         tensors: by name, as in the file but for a common "module." in front.
         notes: the texts under "meta", where mmaction2 keeps a network's configuration.
+        metadata: the texts in the header of a safetensors file.
     """
 
     format: Literal["zip", "legacy", "safetensors"]
     tensors: dict[str, Tensor]
     notes: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 class _Damaged(Exception):
@@ -95,7 +97,8 @@ def _read(file: BinaryIO, name: str, size: int) -> RawFile:
     if head.startswith(b"PK\x03\x04"):
         return _read_zip(file, size)
     if len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < 2**32:
-        return RawFile("safetensors", _without_module(_read_safetensors(name, head, size)))
+        tensors, metadata = _read_safetensors(name, head, size)
+        return RawFile("safetensors", _without_module(tensors), metadata=metadata)
     if head[0] == 0x80:
         return _read_legacy(file, size)
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
@@ -105,16 +108,16 @@ def _read(file: BinaryIO, name: str, size: int) -> RawFile:
     raise _Damaged("is not a checkpoint (neither a file of torch.save nor safetensors): name another file")
 
 
-def _read_safetensors(name: str, head: bytes, size: int) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; its library checks every bound."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _read_safetensors(name: str, head: bytes, size: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file; its library checks every bound."""
+    from safetensors import SafetensorError, safe_open
 
     header = struct.unpack("<Q", head[:8])[0]
     if header > size - 8:
         raise _Damaged(f"is cut off: it ends after {size} bytes, within its header; {AGAIN}")
     try:
-        return load_file(name)
+        with safe_open(name, framework="pt") as opened:
+            return {key: opened.get_tensor(key) for key in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
     except (SafetensorError, ValueError, KeyError) as error:
         raise _Damaged(f"is damaged or cut off, it ends after {size} bytes ({error}): {AGAIN}") from None
 

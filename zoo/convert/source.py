@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
@@ -20,6 +21,7 @@ class Source:
         example: the beginning of names that give it away.
         matches: whether a file with these tensors has this layout.
         convert: the same tensors under our names.
+        shift: the direction in which its networks shift, where that is known: no name of a tensor tells.
     """
 
     name: str
@@ -27,3 +29,4 @@ class Source:
     example: str
     matches: Callable[[State], bool]
     convert: Callable[[State], State]
+    shift: Literal["bidirectional", "online"] | None = None

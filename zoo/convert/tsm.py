@@ -55,6 +55,7 @@ CLIP = Source(
     "base_model.",
     lambda state: any(name.startswith("base_model.") for name in state),
     convert_clip,
+    "bidirectional",
 )
 ONLINE = Source(
     "tsm_online",
@@ -62,4 +63,5 @@ ONLINE = Source(
     "features.",
     lambda state: "features.0.0.weight" in state and "features.1.conv.0.weight" in state,
     convert_online,
+    "online",
 )

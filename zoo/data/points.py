@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ _READERS: dict[str, Callable[[str, bytes], RawPoints]] = {
 POINT_SUFFIXES = frozenset(_READERS)
 """The suffixes, in lower case, that `read_points` takes."""
 
-_MAX_FILE = 4 << 30
+_MAX_FILE, _MAX_TEXT = 4 << 30, 512 << 20  # numbers as text take many times their size while they are read
 _VIDEOS = frozenset((".mp4", ".avi", ".mkv", ".webm", ".mov", ".mpg", ".mpeg", ".m4v", ".flv", ".wmv", ".ts", ".gif"))
 _IMAGES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"))
 
@@ -138,6 +139,10 @@ def _content(name: str) -> bytes:
         size = os.path.getsize(name)
         if size > _MAX_FILE:
             raise InputError(f"{name} has {size >> 30} GiB, more than {_MAX_FILE >> 30}: split it into smaller clouds")
+        if size > _MAX_TEXT and _is_text(name, size // 2):
+            raise InputError(
+                f"{name} has {size >> 20} MiB of text, more than {_MAX_TEXT >> 20}: save it as binary PLY or NPY"
+            )
         data = Path(name).read_bytes()
     except OSError as error:
         raise InputError(f"{name} cannot be read ({error.strerror}): check its permissions") from None
@@ -149,6 +154,13 @@ def _content(name: str) -> bytes:
     if kind is not None:
         raise InputError(_wrong_kind(name, kind))
     return data
+
+
+def _is_text(name: str, position: int) -> bool:
+    """Whether a file is text in its middle; the header of a binary one is text too."""
+    with open(name, "rb") as file:
+        file.seek(position)
+        return not file.read(4096).translate(None, string.printable.encode())
 
 
 def _sniff(start: bytes) -> str | None:

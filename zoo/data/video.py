@@ -13,27 +13,14 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from zoo.data.points import POINT_SUFFIXES
 from zoo.data.sampling import random_indices, uniform_indices
 from zoo.data.video_decoders import AvReader, DecordReader, check_indices
 from zoo.errors import InputError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _FRAME_SUFFIXES = {".jpg", ".jpeg", ".png"}
-_POINT_SUFFIXES = {
-    ".ply",
-    ".pcd",
-    ".off",
-    ".obj",
-    ".npy",
-    ".npz",
-    ".bin",
-    ".txt",
-    ".xyz",
-    ".pts",
-    ".csv",
-    ".las",
-    ".laz",
-}
+_POINT_SUFFIXES = POINT_SUFFIXES | {".las", ".laz"}
 
 
 class VideoReader(Protocol):

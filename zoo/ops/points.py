@@ -184,10 +184,6 @@ def three_nn_interpolate(points: Tensor, centers: Tensor, features: Tensor) -> T
     check_float("three_nn_interpolate", "features", features, "[B, C, M]")
     check_together("three_nn_interpolate", points=points, centers=centers, features=features)
     check_dtypes("three_nn_interpolate", points=points, centers=centers)
-    if centers.dtype != points.dtype:
-        raise ValueError(
-            f"three_nn_interpolate: points and centers must have one dtype, not {points.dtype} and {centers.dtype}"
-        )
     if centers.shape[2] != features.shape[2]:
         raise ValueError(
             f"three_nn_interpolate: {features.shape[2]} features for {centers.shape[2]} centers: give one each"
