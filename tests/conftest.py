@@ -10,18 +10,20 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _only_loopback(monkeypatch):
-    """Refuse every connection that leaves the machine."""
-    connect = socket.socket.connect
+    """Refuse every connection and every datagram that leaves the machine."""
 
-    def guarded(self, address):
-        if self.family in (socket.AF_INET, socket.AF_INET6):
-            host = address[0]
-            if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
-                raise RuntimeError(f"a test tried to reach {host}: tests talk to the loopback only")
-        return connect(self, address)
+    def guarded(method):
+        def call(self, *arguments):
+            if self.family in (socket.AF_INET, socket.AF_INET6):
+                host = arguments[-1][0]  # the address comes last
+                if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+                    raise RuntimeError(f"a test tried to reach {host}: tests talk to the loopback only")
+            return method(self, *arguments)
 
-    monkeypatch.setattr(socket.socket, "connect", guarded)
-    monkeypatch.setattr(socket.socket, "connect_ex", guarded)
+        return call
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
 
 
 @pytest.fixture(scope="session")

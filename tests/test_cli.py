@@ -2,11 +2,14 @@
 
 import json
 import os
+import socket
+import sys
 
 import numpy as np
 import pytest
 import torch
 
+import zoo
 from tests.parity import fixtures
 from zoo.cli import main
 from zoo.data.points import write_ply
@@ -31,93 +34,146 @@ def cloud(tmp_path):
     return path
 
 
-def run(capsys, *arguments):
+def run(capfd, *arguments):
     try:
         code = main([str(argument) for argument in arguments])
     except SystemExit as stop:
         code = stop.code
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     return code, captured.out, captured.err
 
 
-def refused(capsys, *arguments, names):
-    code, out, err = run(capsys, *arguments)
+def refused(capfd, *arguments, names):
+    code, out, err = run(capfd, *arguments)
     assert code == 2 and not out
     assert err.startswith("error: ") and err.count("\n") == 1
     assert str(names) in err
 
 
-def test_list(capsys):
-    code, out, _ = run(capsys, "list", "pvcnn*", "--pretrained")
+@pytest.fixture
+def scenes(tmp_path):
+    return f"local-dir:{zoo.save_pretrained(zoo.create_model('pvcnn_sem_c0p125', in_channels=6), tmp_path / 'scenes')}"
+
+
+@pytest.fixture
+def clips(tmp_path):
+    return f"local-dir:{zoo.save_pretrained(zoo.create_model('tsm_mobilenetv2', num_classes=3), tmp_path / 'clips')}"
+
+
+def test_list(capfd):
+    code, out, _ = run(capfd, "list", "pvcnn*", "--pretrained")
     assert code == 0 and out.splitlines() == [SCENE]
-    assert "tsm_resnet50" in run(capsys, "list", "--task", "video_classification")[1].splitlines()
+    assert "tsm_resnet50" in run(capfd, "list", "--task", "video_classification")[1].splitlines()
 
 
-def test_info(capsys):
-    _, out, _ = run(capsys, "info", GESTURE)
+def test_info(capfd):
+    _, out, _ = run(capfd, "info", GESTURE)
     for word in ("parameters", "MACs", "16 frames", "Counter Clockwise", "Apache-2.0", "sha256", "accuracy"):
         assert word in out
-    _, out, _ = run(capsys, "info", "tsm_resnet50")
+    _, out, _ = run(capfd, "info", "tsm_resnet50")
     assert "24.33 M" in out and "32.7" in out and "none" in out
 
 
-def test_predict_as_text_and_json(capsys, clip, cloud, tmp_path):
-    code, out, _ = run(capsys, "predict", GESTURE, clip, "--topk", 2)
+def test_predict_as_text_and_json(capfd, clip, cloud, tmp_path):
+    code, out, _ = run(capfd, "predict", GESTURE, clip, "--topk", 2)
     assert code == 0 and out.count("%") == 2
-    code, out, err = run(capsys, "predict", SCENE, cloud, "--json", "--save", tmp_path / "segmented.ply")
+    code, out, err = run(capfd, "predict", SCENE, cloud, "--json", "--save", tmp_path / "segmented.ply")
     answer = json.loads(out)
     assert code == 0 and not err and (tmp_path / "segmented.ply").is_file()
     assert set(answer) == {"model", "input", "top", "timings_ms", "warnings"}
     assert {entry["label"] for entry in answer["top"]} == {"background", "object"}
 
 
-def test_unusual_input_is_one_warning(capsys, tmp_path):
+def test_unusual_input_is_one_warning(capfd, tmp_path):
     write_video(tmp_path / "short.mp4", np.zeros((3, 64, 64, 3), np.uint8), fps=8)
     with pytest.warns(UserWarning) as caught:
-        code, _, _ = run(capsys, "predict", GESTURE, tmp_path / "short.mp4")
+        code, _, _ = run(capfd, "predict", GESTURE, tmp_path / "short.mp4")
     assert code == 0 and len(caught) == 1 and "short.mp4" in str(caught[0].message)
 
 
-def test_bad_names_commands_and_options(capsys, clip):
-    refused(capsys, "predict", "tsm_resnet5", clip, names="tsm_resnet50")
-    refused(capsys, "predict", "tsm_resnet50", clip, names="no pretrained weights")
-    refused(capsys, "frobnicate", names="frobnicate")
-    refused(capsys, "list", "--pretraind", names="--pretraind")
-    refused(capsys, "predict", GESTURE, clip, "--topk", 0, names="--topk")
-    refused(capsys, "predict", GESTURE, clip, "--device", "quantum", names="quantum")
+def test_bad_names_commands_and_options(capfd, clip):
+    refused(capfd, "predict", "tsm_resnet5", clip, names="tsm_resnet50")
+    refused(capfd, "predict", "tsm_resnet50", clip, names="no pretrained weights")
+    refused(capfd, "frobnicate", names="frobnicate")
+    refused(capfd, "list", "--pretraind", names="--pretraind")
+    refused(capfd, "predict", GESTURE, clip, "--topk", 0, names="--topk")
+    refused(capfd, "predict", GESTURE, clip, "--device", "quantum", names="quantum")
 
 
 @pytest.mark.parametrize("content", [b"", b"just some text\n" * 9, os.urandom(5000)])
-def test_bad_files(capsys, tmp_path, content):
+def test_bad_files(capfd, tmp_path, content):
     for model, name in [(GESTURE, "bad.mp4"), (SCENE, "bad.ply"), (SCENE, "bad.pcd"), (SCENE, "bad.bin")]:
         path = tmp_path / name
         path.write_bytes(content)
         if name == "bad.bin" and content.startswith(b"just"):
             continue  # any bytes are floats
-        refused(capsys, "predict", model, path, names=path)
+        refused(capfd, "predict", model, path, names=path)
 
 
-def test_missing_and_mistaken_files(capsys, clip, cloud, tmp_path):
-    refused(capsys, "predict", GESTURE, tmp_path / "nothing.mp4", names="nothing.mp4")
-    refused(capsys, "predict", SCENE, tmp_path / "nothing.ply", names="nothing.ply")
-    refused(capsys, "predict", GESTURE, cloud, names="scan.ply")
-    refused(capsys, "predict", SCENE, clip, names="clip.mp4")
-    refused(capsys, "predict", SCENE, tmp_path, names=tmp_path)
+def test_missing_and_mistaken_files(capfd, clip, cloud, tmp_path):
+    refused(capfd, "predict", GESTURE, tmp_path / "nothing.mp4", names="nothing.mp4")
+    refused(capfd, "predict", SCENE, tmp_path / "nothing.ply", names="nothing.ply")
+    refused(capfd, "predict", GESTURE, cloud, names="scan.ply")
+    refused(capfd, "predict", SCENE, clip, names="clip.mp4")
+    refused(capfd, "predict", SCENE, tmp_path, names=tmp_path)
 
 
-def test_convert(capsys, tmp_path):
+def test_convert(capfd, tmp_path):
     path = fixtures.write_checkpoint(fixtures.load("s3dis_pvcnn_c1"), tmp_path)
     for option in ([], ["--model", "pvcnn_sem_c1"]):
-        code, out, _ = run(capsys, "convert", path, tmp_path / "out.safetensors", *option)
-        assert code == 0 and "91 of 91 tensors matched" in out and "pvcnn_sem_c1" in out
-    refused(capsys, "convert", path, tmp_path / "no" / "folder.safetensors", names="folder.safetensors")
-    refused(capsys, "convert", path, tmp_path / "o.safetensors", "--model", "pvcnn_sem_c0p25", names="another network")
+        code, out, _ = run(capfd, "convert", path, tmp_path / "out.safetensors", *option)
+        assert code == 0 and "121 of 121 tensors matched" in out and "pvcnn_sem_c1" in out
+    refused(capfd, "convert", path, tmp_path / "no" / "folder.safetensors", names="folder.safetensors")
+    refused(capfd, "convert", path, tmp_path / "o.safetensors", "--model", "pvcnn_sem_c0p25", names="another network")
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pth")
-    refused(capsys, "convert", tmp_path / "other.pth", tmp_path / "o.safetensors", names="other.pth")
+    refused(capfd, "convert", tmp_path / "other.pth", tmp_path / "o.safetensors", names="other.pth")
 
 
-def test_real_corrupted_and_truncated_files(capsys, test_data, tmp_path):
+def test_real_corrupted_and_truncated_files(capfd, test_data, tmp_path):
     clips = test_data / "video/clips"
-    refused(capsys, "predict", GESTURE, clips / "decord/corrupted.mp4", names="corrupted.mp4")
+    refused(capfd, "predict", GESTURE, clips / "decord/corrupted.mp4", names="corrupted.mp4")
     cut_off = test_data / "weights/tsm_jester_truncated/mobilenetv2_jester_online.pth.tar"
-    refused(capsys, "convert", cut_off, tmp_path / "o.safetensors", names="mobilenetv2_jester_online.pth.tar")
+    refused(capfd, "convert", cut_off, tmp_path / "o.safetensors", names="mobilenetv2_jester_online.pth.tar")
+
+
+def test_wrong_options_are_one_sentence(capfd, clips, scenes, clip, cloud, tmp_path):
+    refused(capfd, "predict", clips, clip, "--category", "Chair", names="leave it out")
+    refused(capfd, "predict", clips, clip, "--topk", "abc", names="give a whole number of at least 1, not 'abc'")
+    refused(capfd, "predict", clips, clip, "--device", "meta", names="meta")
+    refused(capfd, "predict", scenes, cloud, "--device", "", names="device")
+    parts = zoo.save_pretrained(zoo.create_model("pvcnn_part_c0p25"), tmp_path / "parts")
+    refused(capfd, "predict", f"local-dir:{parts}", cloud, "--category", "²", names="²")
+    assert run(capfd, "predict", f"local-dir:{parts}", cloud, "--category", "4")[0] == 0
+    flow = zoo.save_pretrained(zoo.create_model("tsm_mobilenetv2", modality="flow"), tmp_path / "flow")
+    refused(capfd, "predict", f"local-dir:{flow}", clip, names="flow")
+
+
+def test_where_to_save_is_checked_before_any_work(capfd, clips, scenes, clip, cloud, tmp_path):
+    refused(capfd, "predict", clips, clip, "--save", tmp_path / "out.avi", names=".mp4")
+    refused(capfd, "predict", scenes, cloud, "--save", tmp_path / "out.obj", names=".ply")
+    refused(capfd, "predict", scenes, cloud, "--save", tmp_path / "none" / "out.ply", names="make the folder")
+
+
+def test_a_missing_package_is_one_sentence(capfd, clips, clip, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    refused(capfd, "predict", clips, clip, names="av")
+
+
+def test_convert_spares_its_source_and_other_files(capfd, tmp_path):
+    path = fixtures.write_checkpoint(fixtures.load("shapenet_pvcnn_c0p25"), tmp_path)
+    content = path.read_bytes()
+    refused(capfd, "convert", path, path, names="safetensors")
+    same = tmp_path / "same.safetensors"
+    same.hardlink_to(path)
+    refused(capfd, "convert", path, same, names="another path")
+    assert path.read_bytes() == content and sorted(tmp_path.iterdir()) == [path, same]
+
+
+def test_no_test_reaches_the_network():
+    for family, address in ((socket.AF_INET, ("192.0.2.1", 9)), (socket.AF_INET6, ("2001:db8::1", 9, 0, 0))):
+        with socket.socket(family, socket.SOCK_DGRAM) as outside:
+            for send in (outside.connect, outside.connect_ex, lambda to, by=outside: by.sendto(b"", to)):
+                with pytest.raises(RuntimeError, match="loopback only"):
+                    send(address)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
+        assert client.connect_ex(server.getsockname()) == 0

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 import zoo
 from tests.parity import fixtures
 from zoo.errors import CheckpointError, ZooError
+from zoo.weights import Metric
 
 
 @pytest.fixture
@@ -110,3 +112,129 @@ def test_transforms_follow_the_weights():
     assert zoo.create_transform(zoo.create_model("pvcnn_sem_c0p125"))(points).shape == (9, 20)
     moved = zoo.create_transform(zoo.create_model("pvcnn_cls_c0p25"))(points[:, :3] + 100)
     assert moved.mean(1).abs().max() < 1e-4 and moved.norm(dim=0).max() == pytest.approx(1, abs=1e-4)
+
+
+def fine_tuned(folder, **arguments):
+    """A model as it comes with a tag, with class names and figures, saved to ``folder`` and loaded from there."""
+    model = zoo.create_model("pvcnn_sem_c0p125", num_classes=4, **arguments)
+    metric = Metric("mean IoU", 0.5, "a set", "once", "a command")
+    model.spec = dataclasses.replace(
+        model.spec, tag="mine", class_names=tuple("abcd"), licence="MIT", origin="here", metrics=(metric,)
+    )
+    zoo.save_pretrained(model, folder)
+    return zoo.create_model(f"local-dir:{folder}", pretrained=True)
+
+
+def test_a_changed_head_is_described_as_it_is(tmp_path):
+    model = fine_tuned(tmp_path / "a")
+    model.reset_classifier(7)
+    zoo.save_pretrained(model, tmp_path / "b")
+    again = zoo.load(f"local-dir:{tmp_path / 'b'}", device="cpu")
+    assert len(again.class_names) == again.model.num_classes == 7
+    spec = again.spec
+    assert (spec.tag, spec.origin, spec.metrics, spec.class_names) == ("", "", (), ()) and spec.licence == "MIT"
+
+
+def test_the_tag_belongs_to_the_weights(tmp_path):
+    model = fine_tuned(tmp_path / "a")
+    zoo.save_pretrained(model, tmp_path / "same")
+    assert zoo.load(f"local-dir:{tmp_path / 'same'}").spec == model.spec and model.spec.metrics
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    zoo.save_pretrained(model, tmp_path / "tuned")
+    spec = zoo.load(f"local-dir:{tmp_path / 'tuned'}").spec
+    assert spec.class_names == tuple("abcd") and (spec.tag, spec.metrics) == ("", ())
+
+
+def test_arguments_beside_pretrained_are_kept(tmp_path):
+    zoo.save_pretrained(zoo.create_model("tsm_mobilenetv2", num_classes=3), tmp_path / "a")
+    model = zoo.create_model(f"local-dir:{tmp_path / 'a'}", pretrained=True, shift_div=4, num_frames=5)
+    assert model.spec.model_args == {"shift_div": 4, "num_frames": 5} and model.spec.input.num_frames == 5
+    zoo.save_pretrained(model.eval(), tmp_path / "b")
+    again = zoo.create_model(f"local-dir:{tmp_path / 'b'}", pretrained=True).eval()
+    clip = torch.rand(1, 4, 3, 64, 64)
+    assert torch.equal(model(clip), again(clip)) and again.num_frames == 5
+
+
+def test_tensors_among_the_arguments_come_back(tmp_path):
+    templates = torch.rand(3, 3)
+    zoo.save_pretrained(zoo.create_model("frustum_pointnet", size_templates=templates), tmp_path)
+    model = zoo.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    assert torch.equal(model.size_templates[0], templates) and type(model.spec.model_args["size_templates"]) is list
+
+
+def test_what_was_loaded_is_reported(part_checkpoint):
+    assert zoo.create_model("pvcnn_part_c0p25").load_report is None
+    report = zoo.create_model("pvcnn_part_c0p25", checkpoint=part_checkpoint, num_classes=4).load_report
+    assert report.source == "pvcnn" and report.skipped
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"file": "../model.safetensors"},
+        {"file": "/model.safetensors"},
+        {"file": ".."},
+        {"file": 3},
+        {"num_classes": "13"},
+        {"num_classes": -1},
+        {"num_classes": True},
+        {"class_names": "abc"},
+        {"class_names": ["a", "b"]},
+        {"architecture": ["pvcnn_sem_c0p125"]},
+        {"size": None},
+        {"metrics": [1]},
+        {"model_args": []},
+        {"model_args": {"pretrained_backbone": True}},
+        {"model_args": {"color": True}},
+        {"model_args": {"in_channels": 2}},
+        {"input": []},
+        {"input": {"kind": "sound"}},
+        {"input": {"kind": "video"}},
+        {"input": {"kind": "points", "num_points": "many"}},
+        {"input": {"kind": "points", "num_points": 64, "features": ["smell"]}},
+        {"input": {"kind": "points", "num_points": 64, "features": ["rgb"]}},
+    ],
+)
+def test_a_damaged_description_is_one_error(tmp_path, change):
+    zoo.save_pretrained(zoo.create_model("pvcnn_sem_c0p125"), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(CheckpointError) as caught:
+        zoo.load(f"local-dir:{tmp_path}")
+    assert "\n" not in str(caught.value)
+
+
+def test_normals_turn_with_the_points():
+    transform = zoo.create_transform(zoo.create_model("pvcnn_part_c0p25"), training=True)
+    points = torch.randn(50, 3)
+    turned = transform(torch.cat([points, points], 1))
+    assert torch.nn.functional.cosine_similarity(turned[:3], turned[3:], dim=0).min() < 0.999  # centred
+    directions = torch.nn.functional.normalize(points - points.mean(0), dim=1)
+    turned = transform(torch.cat([points, directions], 1))
+    assert torch.nn.functional.cosine_similarity(turned[:3], turned[3:], dim=0).median() > 0.999
+
+
+@pytest.mark.parametrize(("name", "up"), [("pvcnn_sem_c0p125", 2), ("pvcnn_part_c0p25", 1)])
+def test_up_stays_up_in_training(name, up):
+    model = zoo.create_model(name)
+    points = torch.randn(50, 6)
+    points[:, up] *= 1000
+    turned = zoo.create_transform(model, training=True)(points)
+    spread = turned[:3].std(dim=1)
+    assert spread.argmax() == up and spread[up] > 100 * spread.sort().values[1]
+
+
+def test_frustums_are_not_varied():
+    model = zoo.create_model("frustum_pointnet")
+    points = torch.rand(50, 4)
+    assert torch.equal(zoo.create_transform(model, training=True)(points), points.T)
+
+
+def test_the_place_of_the_shifts_and_flow_are_read_from_the_file(tmp_path):
+    for number, arguments in enumerate([{"shift_place": "block"}, {"modality": "flow"}]):
+        saved = zoo.create_model("tsm_resnet18", num_classes=5, **arguments)
+        torch.save(saved.state_dict(), tmp_path / f"{number}.pth")
+        model = zoo.create_model("tsm_resnet18", checkpoint=tmp_path / f"{number}.pth")
+        assert (model.shifts, model.in_channels) == (saved.shifts, saved.in_channels)
+        assert model.spec.model_args == arguments

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import zoo
 from zoo.data.points import read_points, write_ply
 from zoo.data.video_writer import write_video
-from zoo.errors import InputError
+from zoo.errors import InputError, ZooError
 
 GESTURE = "tsm_mobilenetv2_online.fingertip"
 SCENE = "pvcnn_sem_c0p25.mosd"
@@ -128,3 +129,101 @@ def test_part_models_want_a_category(tmp_path):
         parts(points)
     with pytest.raises(InputError, match="Boat"):
         parts(points, category="Boat")
+
+
+@pytest.fixture(scope="module")
+def colored(tmp_path_factory):
+    model = zoo.create_model("pvcnn_sem_c0p125", in_channels=6, num_classes=2)
+    return zoo.load(f"local-dir:{zoo.save_pretrained(model, tmp_path_factory.mktemp('scenes'))}", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    model = zoo.create_model("tsm_mobilenetv2", num_classes=3)
+    return zoo.load(f"local-dir:{zoo.save_pretrained(model, tmp_path_factory.mktemp('clips'))}", device="cpu")
+
+
+@pytest.mark.parametrize(("column", "value"), [(0, np.nan), (0, 3e38), (4, np.nan), (4, np.inf)])
+def test_a_point_with_an_unusable_number_is_dropped(colored, column, value):
+    points = np.random.default_rng(0).uniform(size=(300, 6)).astype(np.float32)
+    points[7, column] = value
+    with pytest.warns(UserWarning, match="1 of 300"):
+        prediction = colored(points)
+    assert (prediction.labels == -1).nonzero().flatten().tolist() == [7]
+    assert prediction.scores.isfinite().all()
+    points = np.delete(points, 7, axis=0)
+    assert torch.equal(prediction.scores, colored(points).scores)
+
+
+def test_a_cloud_of_absurd_size_has_a_prediction(colored):
+    points = np.random.default_rng(0).uniform(-9e17, 9e17, size=(300, 6)).astype(np.float32)
+    assert colored(points).scores.isfinite().all()
+
+
+def test_normals_that_are_not_numbers_are_dropped_too(tmp_path):
+    parts = zoo.load(f"local-dir:{zoo.save_pretrained(zoo.create_model('pvcnn_part_c0p25'), tmp_path)}", device="cpu")
+    points = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
+    points[3, 4] = np.nan
+    np.savetxt(tmp_path / "a.xyz", points)
+    header = "ply\nformat ascii 1.0\nelement vertex 50\n"
+    header += "".join(f"property float {name}\n" for name in ("x", "y", "z", "nx", "ny", "nz")) + "end_header\n"
+    (tmp_path / "a.ply").write_text(header + (tmp_path / "a.xyz").read_text())
+    with pytest.warns(UserWarning, match="1 of 50"):
+        prediction = parts(tmp_path / "a.ply", category="Chair")
+    assert prediction.labels[3] == -1 and prediction.scores.isfinite().all()
+
+
+def test_saving_onto_the_input_gives_the_whole_video(clips, tmp_path):
+    path = tmp_path / "clip.mp4"
+    write_video(path, np.random.default_rng(0).integers(0, 255, (60, 112, 112, 3), dtype=np.uint8), fps=8)
+    clips(path).save(path)
+    assert clips(path).clip.num_video_frames == 60
+
+
+def test_a_failed_save_leaves_everything_as_it_was(clips, colored, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(20):
+        Image.fromarray(circle(1)[0]).save(folder / f"{number}.png")
+    prediction = clips(folder)
+    (folder / "19.png").write_bytes(b"damaged")
+    (tmp_path / "out.mp4").write_bytes(b"precious")
+    with pytest.raises(InputError, match=r"19\.png"):
+        prediction.save(tmp_path / "out.mp4")
+    with pytest.raises(InputError, match=r"\.ply"):
+        colored(np.random.rand(20, 6)).save(tmp_path / "out.obj")
+    assert (tmp_path / "out.mp4").read_bytes() == b"precious"
+    assert {path.name for path in tmp_path.iterdir()} == {"frames", "out.mp4"}
+
+
+def test_a_short_video_is_named_once(clips, tmp_path, monkeypatch):
+    write_video(tmp_path / "short.mp4", circle(1, frames=2), fps=8)
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "short.mp4", "./short.mp4"):
+        with pytest.warns(UserWarning, match="2 frames") as caught:
+            prediction = clips(path)
+        assert str(caught[0].message).count("short.mp4") == 1 and "short.mp4" not in prediction.warnings[0]
+
+
+def test_predictions_can_be_compared(clips):
+    first, second = clips(circle(1)), clips(circle(1))
+    assert first == first and first != second and len({first, second}) == 2
+
+
+def test_wrong_arguments_are_refused_in_a_sentence(clips, colored):
+    with pytest.raises(TypeError, match="colour"):
+        clips(circle(1), colour=True)
+    with pytest.raises(InputError, match="leave it out"):
+        colored(np.zeros((4, 6)), category=3)
+
+
+def test_what_cannot_be_loaded_is_said(tmp_path):
+    zoo.save_pretrained(zoo.create_model("pvcnn_sem_c0p125", num_classes=0), tmp_path)
+    with pytest.raises(ZooError, match="no classifier"):
+        zoo.load(f"local-dir:{tmp_path}")
+    zoo.save_pretrained(zoo.create_model("pvcnn_sem_c0p125"), tmp_path)
+    with pytest.raises(ZooError, match="device 'meta'"):
+        zoo.load(f"local-dir:{tmp_path}", device="meta")
+    if not torch.accelerator.is_available():
+        with pytest.raises(ZooError, match="device '0'"):
+            zoo.load(f"local-dir:{tmp_path}", device=0)

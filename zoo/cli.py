@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ZooError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ImportError as error:
+        print(f"error: {error}: install the package that is missing or broken", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         sys.stderr.close()
         return 0
@@ -69,10 +72,9 @@ def _build_parser() -> _Parser:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"give a whole number of at least 1, not {text!r}")
+    return int(text)
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -91,17 +93,17 @@ def _info(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     import zoo
+    from zoo.data.outputs import check_output
 
     if options.save and len(options.inputs) > 1:
         raise ZooError("--save takes one file: predict the others without it")
     predictor = zoo.load(options.name, options.device)
-    extra: dict[str, Any] = {}
-    if options.category is not None:
-        extra["category"] = int(options.category) if options.category.isdigit() else options.category
+    if options.save:
+        check_output(options.save, predictor.saved_as)
     for path in options.inputs:
-        prediction = predictor(path, **extra)
+        prediction = predictor(path, category=options.category)
         if options.json:
-            print(json.dumps(prediction.to_json(options.topk)))
+            print(json.dumps(prediction.to_json(options.topk), allow_nan=False))
         else:
             print(path)
             for label, score in prediction.top(options.topk):
@@ -112,21 +114,25 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    from safetensors.torch import save_file
-
-    from zoo.convert import load_checkpoint, read_checkpoint
+    from zoo.convert import read_checkpoint
     from zoo.create import create_model, matching_architectures
+    from zoo.data.outputs import check_output
+    from zoo.hub import write_weights
 
     checkpoint = read_checkpoint(options.source)
+    target = check_output(options.target, (".safetensors",))
+    if target.exists() and target.samefile(options.source):
+        raise ZooError(f"{target} is the checkpoint itself: give another path to write to")
     if options.model:
-        matches = [(options.model, load_checkpoint(create_model(options.model, checkpoint=options.source), checkpoint))]
+        model: Any = create_model(options.model, checkpoint=options.source)
+        matches = [(options.model, model.load_report)]
     else:
         matches = matching_architectures(checkpoint)
     try:
-        save_file({name: tensor.contiguous() for name, tensor in checkpoint.state_dict.items()}, options.target)
-    except (OSError, RuntimeError) as error:
-        raise ZooError(f"{options.target}: cannot be written ({error}); choose another path") from error
-    print(f"{matches[0][1]} in {', '.join(name for name, _ in matches)} -> {options.target}")
+        write_weights(target, checkpoint.state_dict)
+    except OSError as error:
+        raise ZooError(f"{target} cannot be written ({error.strerror}): choose another path") from error
+    print(f"{matches[0][1]} in {', '.join(name for name, _ in matches)} -> {target}")
 
 
 if __name__ == "__main__":

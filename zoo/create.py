@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 import zoo.models  # noqa: F401  (registers the architectures)
 from zoo import hub
 from zoo.convert import Checkpoint, Report, infer_arguments, load_checkpoint, read_checkpoint
-from zoo.data.point_transforms import ColorDrop, Jitter, PointTransform, RandomRotation, RandomScale
+from zoo.data.point_transforms import Augmentation, ColorDrop, Jitter, PointTransform, RandomRotation, RandomScale
 from zoo.data.video_transforms import VideoTransform
 from zoo.errors import CheckpointError, ZooError
 from zoo.registry import architecture_task, find_builder, list_models
-from zoo.weights import PointInput, VideoInput, WeightsSpec
+from zoo.weights import PointFeature, PointInput, VideoInput, WeightsSpec, plain_arguments
 
+log = logging.getLogger("zoo")
 hub.register_bundled()
 
 POINT_INPUTS = {  # what a model of a task takes where its weights do not say otherwise
@@ -42,13 +43,15 @@ def create_model(
     Args:
         name: "arch", "arch.tag", or "local-dir:PATH" for a folder that ``save_pretrained`` wrote.
         pretrained: load the weights of the tag, of the first tag for a bare "arch", or of the folder.
-        checkpoint: load this file instead, in any layout that ``zoo.convert`` knows. Classes and channels that are not
-            given are read from it. Every tensor must match, but the classifier's where ``num_classes`` differs.
+        checkpoint: load this file instead, in any layout that ``zoo.convert`` knows. Classes, channels and the place of
+            the shifts that are not given are read from it. Every tensor must match, but the classifier's where
+            ``num_classes`` differs.
         num_classes: of the classifier; 0 gives features.
         **model_args: further arguments of the architecture.
 
     Returns:
-        The module, in training mode; ``module.spec`` describes its weights and preprocessing.
+        The module, in training mode; ``module.spec`` describes its weights and preprocessing, ``module.load_report``
+        says what was loaded, None where nothing was.
 
     Raises:
         UnknownNameError: nothing bears the name; the text lists the nearest.
@@ -59,26 +62,29 @@ def create_model(
         raise ZooError("pass pretrained=True or checkpoint=PATH, not both")
     architecture, spec, path = hub.resolve(name, pretrained)
     arguments = {**(spec.model_args if spec else {}), **model_args}
-    source = None
+    source, found = None, {}
     if checkpoint is not None:
         source = read_checkpoint(checkpoint)
-        found = infer_arguments(_sketch(architecture, arguments), source)
+        found = _infer(architecture, arguments, source)
     elif spec is not None:
         found = {"num_classes": spec.num_classes}
         if pretrained and path is not None:
             source = Checkpoint(str(path), "zoo", hub.load_weights(path, spec))
-    else:
-        found = {}
-    classes = found.get("num_classes") if num_classes is None else num_classes
-    if classes is not None:
-        arguments["num_classes"] = classes
-    if "in_channels" in found and architecture_task(architecture) != "video_classification":
-        arguments.setdefault("in_channels", found["in_channels"])
-    model: Any = find_builder(architecture)(**arguments)
+    arguments = {**found, **arguments}
+    if num_classes is not None:
+        arguments["num_classes"] = num_classes
+    try:
+        model: Any = find_builder(architecture)(**arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if spec is None or model_args or num_classes is not None:
+            raise
+        raise CheckpointError(f"{name!r} describes no model ({error}); export it again") from error
+    model.load_report = None
     if source is not None:
-        load_checkpoint(model, source, reset_head=classes != found.get("num_classes"))
+        reset_head = arguments.get("num_classes") != found.get("num_classes")
+        model.load_report = load_checkpoint(model, source, reset_head=reset_head)
     if architecture == "tsm":
-        print(f"tsm: shifts before {', '.join(model.shifts)}", file=sys.stderr)
+        log.warning("tsm: shifts before %s", ", ".join(model.shifts))
     model.spec = _describe(model, architecture, spec, arguments, pretrained)
     return model
 
@@ -91,12 +97,9 @@ def matching_architectures(checkpoint: Checkpoint) -> list[tuple[str, Report]]:
     """
     matches = []
     for architecture in list_models():
-        sketch = _sketch(architecture, {})
-        found = infer_arguments(sketch, checkpoint)
-        if architecture_task(architecture) == "video_classification":
-            found.pop("in_channels", None)
         try:
-            matches.append((architecture, load_checkpoint(_sketch(architecture, found), checkpoint)))
+            sketch = _sketch(architecture, _infer(architecture, {}, checkpoint))
+            matches.append((architecture, load_checkpoint(sketch, checkpoint)))
         except (CheckpointError, ValueError):
             continue
     if not matches:
@@ -116,8 +119,10 @@ def default_input(model: Any, architecture: str) -> VideoInput | PointInput:
             return VideoInput(num_frames=int(model.num_frames))
         return VideoInput(num_frames=int(model.num_frames), mean=(0.5,) * channels, std=(0.226,) * channels)
     usual = POINT_INPUTS[task]
-    known = {channels_of(features): features for features in ((), ("intensity",), ("rgb",), ("rgb", "normalized_xyz"))}
-    features = usual.features if channels_of(usual.features) == channels else known.get(channels, ())
+    usual_features: tuple[tuple[PointFeature, ...], ...] = (
+        *(usual.features, (), ("intensity",), ("rgb",), ("rgb", "normalized_xyz")),
+    )
+    features = next((each for each in usual_features if channels_of(each) == channels), ())
     return dataclasses.replace(usual, features=features)
 
 
@@ -148,10 +153,32 @@ def create_transform(model: nn.Module, training: bool = False) -> Callable[[Tens
         return VideoTransform(
             video.resize_size, video.crop_size, video.crop_mode, video.mean, video.std, training=training
         )
-    augmentations = (RandomRotation("y"), RandomScale(), Jitter(0.002)) if training else ()
-    if training and "rgb" in spec.input.features:
-        augmentations = (*augmentations, ColorDrop())
+    task = architecture_task(spec.architecture)
+    augmentations = _augmentations(task, spec.input.features) if training else ()
     return PointTransform(spec.input.center, spec.input.scale, "normalized_xyz" in spec.input.features, augmentations)
+
+
+def _augmentations(task: str, features: tuple[str, ...]) -> tuple[Augmentation, ...]:
+    """How clouds vary in training: scenes stand on z, ShapeNet's objects on y; frustums are left as they are."""
+    if task == "object_detection":
+        return ()
+    first_channel = {feature: channels_of(features[:index]) for index, feature in enumerate(features)}
+    vectors = (0, first_channel["normals"]) if "normals" in features else (0,)
+    rotation = RandomRotation("z" if task == "semantic_segmentation" else "y", vectors=vectors)
+    drop = (ColorDrop(first_channel=first_channel["rgb"]),) if "rgb" in features else ()
+    return (rotation, RandomScale(), Jitter(0.002), *drop)
+
+
+def _infer(architecture: str, arguments: dict[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
+    """What ``checkpoint`` tells of its network's arguments."""
+    sketch: Any = _sketch(architecture, arguments)
+    found: dict[str, Any] = {**infer_arguments(sketch, checkpoint)}
+    if architecture_task(architecture) == "video_classification":
+        if found.pop("in_channels", None) == 10:
+            found["modality"] = "flow"
+        if sketch.shifts and any(".layer1.0.net." in name for name in checkpoint.state_dict):
+            found["shift_place"] = "block"
+    return found
 
 
 def _sketch(architecture: str, arguments: dict[str, Any]) -> nn.Module:
@@ -164,14 +191,27 @@ def _sketch(architecture: str, arguments: dict[str, Any]) -> nn.Module:
 def _describe(
     model: Any, architecture: str, spec: WeightsSpec | None, arguments: dict[str, Any], pretrained: bool
 ) -> WeightsSpec:
-    """What is known about a model: all of ``spec``, or only what its construction says."""
-    model_args = {
-        name: value for name, value in arguments.items() if name not in ("num_classes", "pretrained_backbone")
-    }
-    num_classes = int(model.num_classes)
-    if spec is not None and spec.num_classes == num_classes:
-        if pretrained:
-            return spec
-        return dataclasses.replace(spec, tag="", sha256="", size=0, origin="", metrics=(), model_args=model_args)
-    preprocessing = spec.input if spec else default_input(model, architecture)
-    return WeightsSpec(architecture, "", num_classes, preprocessing, model_args=model_args)
+    """What is known about a model: all of ``spec``, or what still holds where classes, arguments or weights differ."""
+    model_args = plain_arguments(arguments)
+    if spec is None:
+        return WeightsSpec(
+            architecture, "", model.num_classes, default_input(model, architecture), model_args=model_args
+        )
+    fits = _fits(spec.input, model, architecture)
+    if pretrained and (model.num_classes, model_args) == (spec.num_classes, spec.model_args):
+        if not fits:
+            raise CheckpointError(f"{spec.name!r} describes an input that the model does not take; export it again")
+        return spec
+    preprocessing = spec.input if fits else default_input(model, architecture)
+    if isinstance(preprocessing, VideoInput) and "num_frames" in model_args:
+        preprocessing = dataclasses.replace(preprocessing, num_frames=model.num_frames)
+    described = spec.for_other_weights().with_classes(model.num_classes)
+    return dataclasses.replace(described, input=preprocessing, model_args=model_args)
+
+
+def _fits(preprocessing: VideoInput | PointInput, model: Any, architecture: str) -> bool:
+    """Whether the preprocessing gives what the model takes."""
+    is_video = architecture_task(architecture) == "video_classification"
+    if isinstance(preprocessing, VideoInput):
+        return is_video and len(preprocessing.mean) == model.in_channels
+    return not is_video and channels_of(preprocessing.features) == model.in_channels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -16,16 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from zoo.create import create_model, create_transform
+from zoo.data.point_formats.ply_writer import PLY_OUTPUTS
 from zoo.data.point_transforms import scene_extent, split_for_inference
 from zoo.data.points import PointCloud, color_labels, read_points, write_ply
 from zoo.data.sampling import uniform_indices
 from zoo.data.video import Clip, read_clip, stream_video
-from zoo.data.video_writer import write_annotated_video
+from zoo.data.video_writer import VIDEO_OUTPUTS, write_annotated_video
 from zoo.errors import InputError, ZooError
 from zoo.registry import architecture_task
 from zoo.weights import PointInput, VideoInput, WeightsSpec
 
 Path = str | os.PathLike[str]
+Category = int | str
+LARGEST = 1e18  # the square of a larger number is beyond float32
 CHUNKS_AT_ONCE = 8  # parts of a cloud that go through the network together
 SHAPENET_CATEGORIES = (
     *("Airplane", "Bag", "Cap", "Car", "Chair", "Earphone", "Guitar", "Knife"),
@@ -33,7 +37,7 @@ SHAPENET_CATEGORIES = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """What a model says of one input.
 
@@ -71,7 +75,7 @@ class Prediction:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VideoPrediction(Prediction):
     """What a model says of a video.
 
@@ -91,7 +95,7 @@ class VideoPrediction(Prediction):
         write_annotated_video(path, _frames(self.input, self.clip), self.clip.fps, lines)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PointPrediction(Prediction):
     """What a model says of a cloud.
 
@@ -122,7 +126,10 @@ class Predictor(ABC):
         model: in evaluation mode.
         spec: what is known about its weights.
         class_names: in the order of the logits.
+        saved_as: the suffixes of the files that its predictions save.
     """
+
+    saved_as: tuple[str, ...]
 
     def __init__(self, model: nn.Module, spec: WeightsSpec, device: torch.device):
         self.model = model.eval()
@@ -131,13 +138,13 @@ class Predictor(ABC):
         self.class_names = spec.class_names or tuple(str(index) for index in range(spec.num_classes))
         self.transform: Any = create_transform(model)
 
-    def __call__(self, source: Any, **arguments: Any) -> Any:
+    def __call__(self, source: Any, *, category: Category | None = None) -> Any:
         """Predict one input, or a list of paths.
 
         Args:
             source: a path (a file, a folder of frames), a list of paths, video uint8 [T, H, W, 3] RGB, or points float
                 [N, C] with xyz first.
-            **arguments: ``category=`` for part models, a ShapeNet category or its index.
+            category: for part models alone, a ShapeNet category or its index.
 
         Returns:
             A ``Prediction``, or a list of them.
@@ -146,22 +153,29 @@ class Predictor(ABC):
             InputError: the input cannot be read or does not fit the model.
         """
         if isinstance(source, list | tuple) and all(isinstance(item, str | os.PathLike) for item in source):
-            return [self(item, **arguments) for item in source]
+            return [self(item, category=category) for item in source]
+        if category is not None and architecture_task(self.spec.architecture) != "part_segmentation":
+            raise InputError(f"{self.spec.name} takes no category, only models for part segmentation do: leave it out")
         with torch.inference_mode():
-            prediction = self._predict(source, **arguments)
+            prediction = self._predict(source, category)
         if prediction.warnings:
             warnings.warn(f"{prediction.input}: {'; '.join(prediction.warnings)}", stacklevel=2)
         return prediction
 
     @abstractmethod
-    def _predict(self, source: Any, **arguments: Any) -> Prediction: ...
+    def _predict(self, source: Any, category: Category | None) -> Prediction: ...
 
 
 class VideoPredictor(Predictor):
     """A video model with its preprocessing and class names."""
 
-    def _predict(self, source: Any) -> VideoPrediction:  # type: ignore[override]
+    saved_as = VIDEO_OUTPUTS
+
+    def _predict(self, source: Any, category: Category | None) -> VideoPrediction:
         assert isinstance(self.spec.input, VideoInput)
+        channels = len(self.spec.input.mean)
+        if channels != 3:
+            raise InputError(f"{self.spec.name} takes no video but flow: call its module with [N, T, {channels}, H, W]")
         timer = _Timer()
         with timer("decode"):
             clip = _clip(source, self.spec.input.num_frames)
@@ -169,15 +183,17 @@ class VideoPredictor(Predictor):
             batch = self.transform(clip.frames.permute(0, 3, 1, 2))[None].to(self.device)
         with timer("model"):
             scores = self.model(batch).float().softmax(1)[0].cpu()
-        return VideoPrediction(
-            self.spec.name, _name(source), self.class_names, scores, timer.stages, clip.warnings, clip
-        )
+        name = _name(source)
+        notes = tuple(note.removeprefix(f"{pathlib.Path(name)}: ").removeprefix(f"{name}: ") for note in clip.warnings)
+        return VideoPrediction(self.spec.name, name, self.class_names, scores, timer.stages, notes, clip)
 
 
 class PointPredictor(Predictor):
     """A point model with its preprocessing and class names."""
 
-    def _predict(self, source: Any, category: int | str | None = None) -> PointPrediction:  # type: ignore[override]
+    saved_as = PLY_OUTPUTS
+
+    def _predict(self, source: Any, category: Category | None) -> PointPrediction:
         task = architecture_task(self.spec.architecture)
         if task == "object_detection":
             raise ZooError(f"{self.spec.name} finds boxes: call its module with points [B, 4, N] and class ids [B]")
@@ -186,9 +202,12 @@ class PointPredictor(Predictor):
         timer = _Timer()
         with timer("read"):
             wanted = self.spec.input.features
-            is_file = isinstance(source, str | os.PathLike)
-            cloud = read_points(source) if is_file else _cloud_from_array(source, wanted)
-            points, notes = _features(cloud, wanted)
+            if isinstance(source, str | os.PathLike):
+                cloud = read_points(source)
+                given = cloud.finite
+            else:
+                cloud, given = _cloud_from_array(source, wanted)
+            points, usable, notes = _features(cloud, given, wanted)
         with timer("preprocess"):
             extent = scene_extent(points)
             chunks = split_for_inference(len(points), self.spec.input.num_points, np.random.default_rng(0))
@@ -201,7 +220,7 @@ class PointPredictor(Predictor):
             probabilities = torch.cat(outputs)
         with timer("postprocess"):
             labels = torch.full((len(cloud.points),), -1)
-            kept = torch.from_numpy(np.flatnonzero(cloud.finite))
+            kept = torch.from_numpy(np.flatnonzero(usable))
             if probabilities.dim() == 2:
                 scores = probabilities.mean(0)
                 labels[kept] = scores.argmax()
@@ -220,15 +239,16 @@ class PointPredictor(Predictor):
         ids = [torch.full((len(inputs),), value, device=self.device) for value in extra]
         return self.model(inputs.to(self.device), *ids).float().softmax(1).cpu()
 
-    def _category_id(self, category: int | str | None) -> int:
-        if category in SHAPENET_CATEGORIES:
-            return SHAPENET_CATEGORIES.index(str(category))
-        if isinstance(category, int) and 0 <= category < len(SHAPENET_CATEGORIES):
-            return category
-        raise InputError(f"{self.spec.name} needs category=, one of {', '.join(SHAPENET_CATEGORIES)}; not {category!r}")
+    def _category_id(self, category: Category | None) -> int:
+        for index, name in enumerate(SHAPENET_CATEGORIES):
+            if category in (index, str(index), name):
+                return index
+        raise InputError(
+            f"{self.spec.name} needs a category, one of {', '.join(SHAPENET_CATEGORIES)}; not {category!r}"
+        )
 
 
-def load(name: str, device: str | torch.device | None = None) -> Predictor:
+def load(name: str, device: str | int | torch.device | None = None) -> Predictor:
     """Load a pretrained model by name, ready for files.
 
     Args:
@@ -241,13 +261,19 @@ def load(name: str, device: str | torch.device | None = None) -> Predictor:
     Raises:
         UnknownNameError: nothing bears the name, or it has no weights.
         CheckpointError: the weights are damaged.
+        ZooError: the device cannot be used, or the model has no classifier.
     """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = create_model(name, pretrained=True)
+    if model.num_classes == 0:
+        raise ZooError(f"{model.spec.name} has no classifier: use zoo.create_model({name!r}, pretrained=True)")
     try:
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen).cpu()  # "meta" holds no numbers
         model.to(chosen)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
         raise ZooError(f"the device {str(device)!r} cannot be used ({reason}); try device='cpu'") from error
     predictor = VideoPredictor if isinstance(model.spec.input, VideoInput) else PointPredictor
     return predictor(model, model.spec, chosen)
@@ -292,8 +318,8 @@ def _frames(path: str, clip: Clip) -> Iterator[Tensor]:
     yield from stream_video(path)
 
 
-def _cloud_from_array(source: Any, wanted: tuple[str, ...]) -> PointCloud:
-    """Points float [N, 3], or with the features that the model wants behind xyz, in their order."""
+def _cloud_from_array(source: Any, wanted: tuple[str, ...]) -> tuple[PointCloud, np.ndarray]:
+    """Points float [N, 3], or with the features that the model wants behind xyz, in their order; which are finite."""
     points = np.asarray(source, dtype=np.float32)
     widths = {feature: 1 if feature == "intensity" else 3 for feature in wanted if feature != "normalized_xyz"}
     full = 3 + sum(widths.values())
@@ -301,27 +327,25 @@ def _cloud_from_array(source: Any, wanted: tuple[str, ...]) -> PointCloud:
         raise InputError(
             f"points are float [N, 3] or [N, {full}] ({', '.join(('xyz', *widths))}), not {list(points.shape)}"
         )
+    finite = np.asarray(np.isfinite(points).all(axis=1))
     values: dict[str, np.ndarray] = {}
     if points.shape[1] == full:
         ends = np.cumsum([3, *widths.values()])
         values = dict(zip(widths, np.split(points, ends[:-1], axis=1)[1:], strict=True))
     colors = values.get("rgb")
     if colors is not None:
-        colors = np.nan_to_num(colors)
+        colors = np.where(finite[:, None], colors, 0)
         colors = np.clip(colors * (1 if colors.max() > 1 else 255), 0, 255).astype(np.uint8)
     intensity = values["intensity"][:, 0] if "intensity" in values else None
-    return PointCloud(None, points[:, :3], colors, intensity, values.get("normals"))
+    return PointCloud(None, points[:, :3], colors, intensity, values.get("normals")), finite
 
 
-def _features(cloud: PointCloud, wanted: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The finite points with the features that the model wants, float32 [N, C], and what is unusual about them."""
-    finite = cloud.finite
-    if not finite.any():
-        raise InputError("none of the points is finite: pass points with numbers")
+def _features(
+    cloud: PointCloud, finite: np.ndarray, wanted: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The usable points with the features that the model wants, float32 [n, C]; which they are, bool [N]; remarks."""
     notes = []
-    if not finite.all():
-        notes.append(f"{(~finite).sum()} of {len(finite)} points are not finite and get the label -1")
-    columns = [cloud.points[finite]]
+    columns = [cloud.points]
     sources = {"rgb": cloud.colors, "normals": cloud.normals, "intensity": cloud.intensity}
     for feature in wanted:
         if feature == "normalized_xyz":
@@ -330,6 +354,12 @@ def _features(cloud: PointCloud, wanted: tuple[str, ...]) -> tuple[np.ndarray, t
         if values is None:
             notes.append(f"has no {feature}, which the model was trained with: zeros stand in")
             values = np.zeros((len(finite), 1 if feature == "intensity" else 3), np.float32)
-        values = values[finite].reshape(finite.sum(), -1).astype(np.float32)
+        values = values.reshape(len(finite), -1).astype(np.float32)
         columns.append(values / 255 if feature == "rgb" else values)
-    return np.concatenate(columns, axis=1), tuple(notes)
+    points = np.concatenate(columns, axis=1)
+    usable = finite & (np.abs(points) < LARGEST).all(axis=1)  # NaN is not less
+    if not usable.any():
+        raise InputError("none of the points is finite: pass points with numbers")
+    if not usable.all():
+        notes.append(f"{(~usable).sum()} of {len(usable)} points are not finite and get the label -1")
+    return points[usable], usable, tuple(notes)

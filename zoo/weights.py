@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from zoo.errors import CheckpointError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+PointFeature = Literal["rgb", "normals", "intensity", "normalized_xyz"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class PointInput:
     """
 
     num_points: int = 4096
-    features: tuple[str, ...] = ()
+    features: tuple[PointFeature, ...] = ()
     center: Literal["mean", "none"] = "mean"
     scale: Literal["unit_sphere", "none"] = "unit_sphere"
 
@@ -109,10 +112,22 @@ class WeightsSpec:
         """``arch.tag``, or the architecture alone where the weights bear no tag."""
         return f"{self.architecture}.{self.tag}" if self.tag else self.architecture
 
+    def for_other_weights(self) -> WeightsSpec:
+        """What stays true when the weights change: not the tag, the hash, the origin and the figures."""
+        return dataclasses.replace(self, tag="", sha256="", size=0, origin="", metrics=())
+
+    def with_classes(self, num_classes: int) -> WeightsSpec:
+        """The same for so many classes; their names are dropped where there are not as many."""
+        names = self.class_names if len(self.class_names) == num_classes else ()
+        return dataclasses.replace(self, num_classes=num_classes, class_names=names)
+
     def to_json(self) -> dict[str, Any]:
         """Plain containers that ``from_json`` reads back."""
         kind = "video" if isinstance(self.input, VideoInput) else "points"
-        return dataclasses.asdict(self) | {"input": {"kind": kind, **dataclasses.asdict(self.input)}}
+        return dataclasses.asdict(self) | {
+            "input": {"kind": kind, **dataclasses.asdict(self.input)},
+            "model_args": plain_arguments(self.model_args),
+        }
 
     @classmethod
     def from_json(cls, entry: dict[str, Any], where: str) -> WeightsSpec:
@@ -126,16 +141,55 @@ class WeightsSpec:
             CheckpointError: a field is missing, unknown or of the wrong type.
         """
         try:
-            inputs = {key: tuple(value) if isinstance(value, list) else value for key, value in entry["input"].items()}
-            kind: Any = {"video": VideoInput, "points": PointInput}[str(inputs.pop("kind"))]
-            fields = entry | {
-                "input": kind(**inputs),
-                "class_names": tuple(entry.get("class_names", ())),
-                "metrics": tuple(Metric(**metric) for metric in entry.get("metrics", ())),
-            }
-            return cls(**fields)
-        except (KeyError, TypeError, AttributeError) as error:
+            inputs = dict(entry["input"])
+            kind = {"video": VideoInput, "points": PointInput}[inputs.pop("kind")]
+            metrics = [_build(Metric, metric) for metric in entry.get("metrics", ())]
+            spec: WeightsSpec = _build(cls, entry | {"input": _build(kind, inputs), "metrics": metrics})
+            if not re.fullmatch(r"[\w.-]+\.safetensors", spec.file):
+                raise ValueError(f"{spec.file!r} is not the plain name of a safetensors file")
+            if plain_arguments(spec.model_args) != spec.model_args:
+                raise ValueError("model_args hold what is no business of a description")
+            if len(spec.class_names) not in (0, spec.num_classes):
+                raise ValueError(f"{len(spec.class_names)} names are given for {spec.num_classes} classes")
+            return spec
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{where}: not a description of weights ({error}); export it again") from error
+
+
+def plain_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of an architecture that a description keeps, tensors as lists.
+
+    Left out are the classes, for which it has a place of its own, and what only says where training began.
+    """
+    return {
+        name: value.tolist() if hasattr(value, "tolist") else value
+        for name, value in arguments.items()
+        if name not in ("num_classes", "pretrained_backbone")
+    }
+
+
+def _build(kind: Any, values: dict[str, Any]) -> Any:
+    """The dataclass ``kind`` of values from JSON, each of the type that the field has and no number below zero."""
+    result = kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    for name, hint in get_type_hints(kind).items():
+        value = getattr(result, name)
+        if not _is(value, hint) or (hint is int and value < 0):
+            raise TypeError(f"{name} cannot be {value!r}")
+    return result
+
+
+def _is(value: Any, hint: Any) -> bool:
+    """Whether ``value`` is of the type ``hint``; a whole number is a float too, a truth value is no number."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in inner
+    if origin is UnionType:
+        return any(_is(value, each) for each in inner)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_is(item, inner[0]) for item in value)
+    if hint in (int, float):
+        return type(value) in (int, hint)
+    return isinstance(value, origin or hint)
 
 
 def read_index(path: Path) -> list[WeightsSpec]:
@@ -148,6 +202,8 @@ def read_index(path: Path) -> list[WeightsSpec]:
         entries = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error}); restore the file") from error
+    if not isinstance(entries, list):
+        raise CheckpointError(f"{path}: is not a list of descriptions; restore the file")
     return [WeightsSpec.from_json(entry, str(path)) for entry in entries]
 
 

@@ -7,16 +7,16 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.data.outputs import check_output, replacing
 from zoo.errors import InputError
 
-_SUFFIXES = (".mp4", ".m4v", ".mov")
+VIDEO_OUTPUTS = (".mp4", ".m4v", ".mov")
 _READABLE_HEIGHT = 320  # pixels; below that text would not be readable
 
 
@@ -26,7 +26,7 @@ def write_video(path: str | os.PathLike[str], frames: Tensor | Iterable[Any], fp
     A side of odd length is made even by repeating its last row or column.
 
     Args:
-        path: the file, which ends in .mp4; it is overwritten.
+        path: the file, which ends in .mp4; it is replaced once all is written, and may be where the frames come from.
         frames: uint8 [T, H, W, 3] RGB, or an iterable of frames [H, W, 3], tensors or arrays of one size.
         fps: frames a second.
 
@@ -36,11 +36,7 @@ def write_video(path: str | os.PathLike[str], frames: Tensor | Iterable[Any], fp
     """
     import av
 
-    path = Path(path)
-    if path.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"{path} cannot be written: a video's name ends in .mp4")
-    if not path.parent.is_dir():
-        raise InputError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    path = check_output(path, VIDEO_OUTPUTS)
     if not 0 < fps < float("inf"):
         raise ValueError(f"fps is a positive number, not {fps}")
     pictures = (_checked(frame) for frame in frames)
@@ -48,7 +44,7 @@ def write_video(path: str | os.PathLike[str], frames: Tensor | Iterable[Any], fp
     if first is None:
         raise ValueError("a video has one frame at least; pass uint8 frames [T, H, W, 3]")
     try:
-        with av.open(str(path.absolute()), "w", format="mp4") as container:
+        with replacing(path.absolute()) as part, av.open(str(part), "w", format="mp4") as container:
             stream: Any = container.add_stream(_encoder(), rate=Fraction(fps).limit_denominator(1001))
             stream.height, stream.width = (side + side % 2 for side in first.shape[:2])
             stream.pix_fmt = "yuv420p"
@@ -74,7 +70,7 @@ def write_annotated_video(
     Frames under 320 pixels in height are enlarged by a whole number, so that the text can be read.
 
     Args:
-        path: the file, which ends in .mp4; it is overwritten.
+        path: the file, which ends in .mp4; it is replaced once all is written, and may be where the frames come from.
         frames: uint8 [T, H, W, 3] RGB, or an iterable of frames [H, W, 3], tensors or arrays of one size.
         fps: frames a second.
         lines: such as ``["wave 81.2%", "rest 10.0%"]``, the same on every frame; or such a list for every frame.

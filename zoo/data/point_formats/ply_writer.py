@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 
+from zoo.data.outputs import check_output, replacing
 from zoo.errors import InputError
+
+PLY_OUTPUTS = (".ply",)
 
 
 def write_ply(
@@ -16,16 +18,16 @@ def write_ply(
     """Write a cloud that Open3D, MeshLab, CloudCompare and `read_points` read.
 
     Args:
-        path: the file to write; it is replaced where it exists.
+        path: the file to write, which ends in .ply; it is replaced where it exists, once all is written.
         points: float [N, 3], as it is, NaN included.
         colors: uint8 [N, 3] RGB.
         labels: integers [N], as the property ``int label``.
 
     Raises:
-        InputError: the folder does not exist or the file cannot be written, shapes that do not match, colours that
-            are not uint8, labels that are no 32-bit integers.
+        InputError: the folder does not exist, the name ends in something else, or the file cannot be written; shapes
+            that do not match, colours that are not uint8, labels that are no 32-bit integers.
     """
-    target = Path(path)
+    target = check_output(path, PLY_OUTPUTS)
     points = np.asarray(points)
     if points.ndim != 2 or points.shape[1] != 3:
         raise InputError(f"the points to write are of shape {list(points.shape)}: give x, y and z, [N, 3]")
@@ -53,9 +55,8 @@ def write_ply(
         records[name] = values
     properties = "".join(f"property {kind} {name}\n" for name, kind, _, _ in columns)
     header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\n{properties}end_header\n"
-    if not target.parent.is_dir():
-        raise InputError(f"{target} cannot be written: make the folder {target.parent} first")
     try:
-        target.write_bytes(header.encode("ascii") + records.tobytes())
+        with replacing(target) as part:
+            part.write_bytes(header.encode("ascii") + records.tobytes())
     except OSError as error:
         raise InputError(f"{target} cannot be written ({error.strerror}): choose another place") from None
