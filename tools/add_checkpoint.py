@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 
 from zoo import hub
+from zoo.engine.measure import FIGURES
 from zoo.errors import ZooError
 from zoo.weights import Metric, read_index, verify
 
 
 def main() -> int:
-    """Copy the weights and write their entry in the index; the figures come from test.json beside the folder."""
+    """Copy the weights and write their entry in the index; the figures come from beside the folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="a checkpoint, as training writes it, measured by tools/validate.py")
     parser.add_argument("--licence", required=True, help="an SPDX identifier")
@@ -25,7 +26,7 @@ def main() -> int:
     try:
         spec = hub.read_description(options.folder)
         verify(options.folder / spec.file, spec)
-        measured = options.folder.parent / "test.json"
+        measured = options.folder.parent / FIGURES
         if not measured.is_file():
             raise ZooError(f"{measured}: the checkpoint was not measured; run tools/validate.py {options.folder} first")
         metrics = tuple(Metric(**entry) for entry in json.loads(measured.read_text()))
