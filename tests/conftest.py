@@ -33,3 +33,16 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("ZOO_TEST_DATA is not set: it names the folder of real files")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def gesture_model(tmp_path_factory) -> str:
+    """The name of an untrained online model for gestures, for tests of what happens around a model."""
+    import zoo
+    from zoo.data.fingertip import CLASS_NAMES
+    from zoo.weights import VideoInput, WeightsSpec
+
+    model = zoo.create_model("tsm_mobilenetv2_online", num_classes=4)
+    preprocessing = VideoInput(16, 64, 64, "squash")
+    model.spec = WeightsSpec("tsm_mobilenetv2_online", "untrained", 4, preprocessing, class_names=CLASS_NAMES)
+    return f"local-dir:{zoo.save_pretrained(model, tmp_path_factory.mktemp('gesture'))}"

@@ -15,7 +15,6 @@ from zoo.cli import main
 from zoo.data.points import write_ply
 from zoo.data.video_writer import write_video
 
-GESTURE = "tsm_mobilenetv2_online.fingertip"
 SCENE = "pvcnn_sem_c0p25.mosd"
 
 
@@ -67,15 +66,15 @@ def test_list(capfd):
 
 
 def test_info(capfd):
-    _, out, _ = run(capfd, "info", GESTURE)
-    for word in ("parameters", "MACs", "16 frames", "Counter Clockwise", "Apache-2.0", "sha256", "accuracy"):
+    _, out, _ = run(capfd, "info", SCENE)
+    for word in ("parameters", "MACs", "4096 points", "background, object", "licence", "sha256", "mean IoU"):
         assert word in out
     _, out, _ = run(capfd, "info", "tsm_resnet50")
     assert "24.33 M" in out and "32.7" in out and "none" in out
 
 
-def test_predict_as_text_and_json(capfd, clip, cloud, tmp_path):
-    code, out, _ = run(capfd, "predict", GESTURE, clip, "--topk", 2)
+def test_predict_as_text_and_json(gesture_model, capfd, clip, cloud, tmp_path):
+    code, out, _ = run(capfd, "predict", gesture_model, clip, "--topk", 2)
     assert code == 0 and out.count("%") == 2
     code, out, err = run(capfd, "predict", SCENE, cloud, "--json", "--save", tmp_path / "segmented.ply")
     answer = json.loads(out)
@@ -84,25 +83,25 @@ def test_predict_as_text_and_json(capfd, clip, cloud, tmp_path):
     assert {entry["label"] for entry in answer["top"]} == {"background", "object"}
 
 
-def test_unusual_input_is_one_warning(capfd, tmp_path):
+def test_unusual_input_is_one_warning(gesture_model, capfd, tmp_path):
     write_video(tmp_path / "short.mp4", np.zeros((3, 64, 64, 3), np.uint8), fps=8)
     with pytest.warns(UserWarning) as caught:
-        code, _, _ = run(capfd, "predict", GESTURE, tmp_path / "short.mp4")
+        code, _, _ = run(capfd, "predict", gesture_model, tmp_path / "short.mp4")
     assert code == 0 and len(caught) == 1 and "short.mp4" in str(caught[0].message)
 
 
-def test_bad_names_commands_and_options(capfd, clip):
+def test_bad_names_commands_and_options(gesture_model, capfd, clip):
     refused(capfd, "predict", "tsm_resnet5", clip, names="tsm_resnet50")
     refused(capfd, "predict", "tsm_resnet50", clip, names="no pretrained weights")
     refused(capfd, "frobnicate", names="frobnicate")
     refused(capfd, "list", "--pretraind", names="--pretraind")
-    refused(capfd, "predict", GESTURE, clip, "--topk", 0, names="--topk")
-    refused(capfd, "predict", GESTURE, clip, "--device", "quantum", names="quantum")
+    refused(capfd, "predict", gesture_model, clip, "--topk", 0, names="--topk")
+    refused(capfd, "predict", gesture_model, clip, "--device", "quantum", names="quantum")
 
 
 @pytest.mark.parametrize("content", [b"", b"just some text\n" * 9, os.urandom(5000)])
-def test_bad_files(capfd, tmp_path, content):
-    for model, name in [(GESTURE, "bad.mp4"), (SCENE, "bad.ply"), (SCENE, "bad.pcd"), (SCENE, "bad.bin")]:
+def test_bad_files(gesture_model, capfd, tmp_path, content):
+    for model, name in [(gesture_model, "bad.mp4"), (SCENE, "bad.ply"), (SCENE, "bad.pcd"), (SCENE, "bad.bin")]:
         path = tmp_path / name
         path.write_bytes(content)
         if name == "bad.bin" and content.startswith(b"just"):
@@ -110,10 +109,10 @@ def test_bad_files(capfd, tmp_path, content):
         refused(capfd, "predict", model, path, names=path)
 
 
-def test_missing_and_mistaken_files(capfd, clip, cloud, tmp_path):
-    refused(capfd, "predict", GESTURE, tmp_path / "nothing.mp4", names="nothing.mp4")
+def test_missing_and_mistaken_files(gesture_model, capfd, clip, cloud, tmp_path):
+    refused(capfd, "predict", gesture_model, tmp_path / "nothing.mp4", names="nothing.mp4")
     refused(capfd, "predict", SCENE, tmp_path / "nothing.ply", names="nothing.ply")
-    refused(capfd, "predict", GESTURE, cloud, names="scan.ply")
+    refused(capfd, "predict", gesture_model, cloud, names="scan.ply")
     refused(capfd, "predict", SCENE, clip, names="clip.mp4")
     refused(capfd, "predict", SCENE, tmp_path, names=tmp_path)
 
@@ -129,9 +128,9 @@ def test_convert(capfd, tmp_path):
     refused(capfd, "convert", tmp_path / "other.pth", tmp_path / "o.safetensors", names="other.pth")
 
 
-def test_real_corrupted_and_truncated_files(capfd, test_data, tmp_path):
+def test_real_corrupted_and_truncated_files(gesture_model, capfd, test_data, tmp_path):
     clips = test_data / "video/clips"
-    refused(capfd, "predict", GESTURE, clips / "decord/corrupted.mp4", names="corrupted.mp4")
+    refused(capfd, "predict", gesture_model, clips / "decord/corrupted.mp4", names="corrupted.mp4")
     cut_off = test_data / "weights/tsm_jester_truncated/mobilenetv2_jester_online.pth.tar"
     refused(capfd, "convert", cut_off, tmp_path / "o.safetensors", names="mobilenetv2_jester_online.pth.tar")
 

@@ -68,7 +68,7 @@ def test_pretrained_and_checkpoint_exclude_each_other(part_checkpoint):
         zoo.create_model("pvcnn_sem_c0p25.mosd", pretrained=True, checkpoint=part_checkpoint)
 
 
-@pytest.mark.parametrize("name", ["tsm_mobilenetv2_online.fingertip", "pvcnn_sem_c0p25.mosd"])
+@pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
 def test_bundled_weights_load_and_can_be_given_another_head(name):
     model = zoo.create_model(name, pretrained=True)
     assert model.spec.name == name and model.spec.class_names and model.spec.metrics

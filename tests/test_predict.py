@@ -12,13 +12,12 @@ from zoo.data.points import read_points, write_ply
 from zoo.data.video_writer import write_video
 from zoo.errors import InputError, ZooError
 
-GESTURE = "tsm_mobilenetv2_online.fingertip"
 SCENE = "pvcnn_sem_c0p25.mosd"
 
 
 @pytest.fixture(scope="module")
-def gesture():
-    return zoo.load(GESTURE, device="cpu")
+def gesture(gesture_model):
+    return zoo.load(gesture_model, device="cpu")
 
 
 @pytest.fixture(scope="module")

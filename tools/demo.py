@@ -41,7 +41,10 @@ def main() -> int:
     options = parser.parse_args()
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        show(VIDEO_MODEL, options.video, options.out / "gesture_annotated.mp4")
+        if VIDEO_MODEL in zoo.list_models(pretrained=True):
+            show(VIDEO_MODEL, options.video, options.out / "gesture_annotated.mp4")
+        else:
+            print(f"{VIDEO_MODEL} is still in training: it has no weights yet")
         show(POINT_MODEL, options.cloud, options.out / "tabletop_segmented.ply")
     except ZooError as error:
         print(f"error: {error}", file=sys.stderr)
