@@ -119,10 +119,8 @@ def default_input(model: Any, architecture: str) -> VideoInput | PointInput:
             return VideoInput(num_frames=int(model.num_frames))
         return VideoInput(num_frames=int(model.num_frames), mean=(0.5,) * channels, std=(0.226,) * channels)
     usual = POINT_INPUTS[task]
-    usual_features: tuple[tuple[PointFeature, ...], ...] = (
-        *(usual.features, (), ("intensity",), ("rgb",), ("rgb", "normalized_xyz")),
-    )
-    features = next((each for each in usual_features if channels_of(each) == channels), ())
+    known: list[tuple[PointFeature, ...]] = [usual.features, (), ("intensity",), ("rgb",), ("rgb", "normalized_xyz")]
+    features = next((each for each in known if channels_of(each) == channels), ())
     return dataclasses.replace(usual, features=features)
 
 

@@ -4,7 +4,6 @@ import argparse
 import collections
 import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,11 +139,8 @@ def test_cut_off_safetensors_name_the_remedy(tmp_path, share):
         read_tensors(path)
 
 
-def test_real_cut_off_download_is_named():
-    root = os.environ.get("ZOO_TEST_DATA")
-    path = Path(root or "", "weights", "tsm_jester_truncated", "mobilenetv2_jester_online.pth.tar")
-    if not root or not path.is_file():
-        pytest.skip("ZOO_TEST_DATA does not name a folder with weights/tsm_jester_truncated")
+def test_real_cut_off_download_is_named(test_data):
+    path = test_data / "weights" / "tsm_jester_truncated" / "mobilenetv2_jester_online.pth.tar"
     with pytest.raises(CheckpointError, match="cut off: it ends after 1048576 bytes of 9225904; download it again"):
         read_tensors(path)
 

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,8 @@ ARCHIVE = "mobilenet_v2_imagenet_int8_ptq_perchannel.npz"
 
 
 @pytest.fixture
-def folder() -> Path:
-    root = os.environ.get("ZOO_TEST_DATA")
-    folder = Path(root or "", "weights", "mobilenet_v2_imagenet")
-    if not root or not folder.is_dir():
-        pytest.skip("ZOO_TEST_DATA does not name a folder with weights/mobilenet_v2_imagenet")
-    return folder
+def folder(test_data: Path) -> Path:
+    return test_data / "weights" / "mobilenet_v2_imagenet"
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from torch import nn
@@ -143,25 +143,28 @@ def propagation_layers(
 
 def linear_layers(in_channels: int, out_channels: Iterable[int | float], scale: Scale) -> tuple[list[nn.Module], int]:
     """Perceptrons on one vector for a cloud, [B, C]; a number below one is a dropout."""
-    layers: list[nn.Module] = []
-    for channels in out_channels:
-        if channels < 1:
-            layers.append(nn.Dropout(channels))
-            continue
-        width = scale.channels(int(channels))
-        layers.append(nn.Sequential(nn.Linear(in_channels, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True)))
-        in_channels = width
-    return layers, in_channels
+    return _perceptrons(in_channels, out_channels, scale, _linear_perceptron)
 
 
 def shared_layers(in_channels: int, out_channels: Iterable[int | float], scale: Scale) -> tuple[list[nn.Module], int]:
     """Perceptrons on every point, [B, C, N]; a number below one is a dropout."""
+    return _perceptrons(in_channels, out_channels, scale, lambda channels, width: SharedMLP(channels, [width]))
+
+
+def _linear_perceptron(in_channels: int, width: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(in_channels, width), nn.BatchNorm1d(width), nn.ReLU(inplace=True))
+
+
+def _perceptrons(
+    in_channels: int, out_channels: Iterable[int | float], scale: Scale, perceptron: Callable[[int, int], nn.Module]
+) -> tuple[list[nn.Module], int]:
+    """The layers, each made by ``perceptron`` from channels in and out, and the channels that come out."""
     layers: list[nn.Module] = []
     for channels in out_channels:
         if channels < 1:
             layers.append(nn.Dropout(channels))
             continue
         width = scale.channels(int(channels))
-        layers.append(SharedMLP(in_channels, [width]))
+        layers.append(perceptron(in_channels, width))
         in_channels = width
     return layers, in_channels
