@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo
-from zoo.errors import ZooError
+from zoo.cli import exit_code
 
 VIDEO_MODEL = "tsm_mobilenetv2_online.fingertip"
 POINT_MODEL = "pvcnn_sem_c0p25.mosd"
@@ -32,6 +32,16 @@ def show(model: str, file: Path, saved: Path) -> None:
     print(f"  wrote {saved}")
 
 
+def show_both(video: Path, cloud: Path, out: Path) -> None:
+    """Show what the bundled models make of ``video`` and ``cloud``; the results are written to the folder ``out``."""
+    out.mkdir(parents=True, exist_ok=True)
+    if VIDEO_MODEL in zoo.list_models(pretrained=True):
+        show(VIDEO_MODEL, video, out / "gesture_annotated.mp4")
+    else:
+        print(f"{VIDEO_MODEL} is still in training: it has no weights yet")
+    show(POINT_MODEL, cloud, out / "tabletop_segmented.ply")
+
+
 def main() -> int:
     """Run the demo; 0 on success."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -39,17 +49,7 @@ def main() -> int:
     parser.add_argument("--cloud", type=Path, required=True, help="a point cloud of a tabletop")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="where the results go (default: out/demo)")
     options = parser.parse_args()
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        if VIDEO_MODEL in zoo.list_models(pretrained=True):
-            show(VIDEO_MODEL, options.video, options.out / "gesture_annotated.mp4")
-        else:
-            print(f"{VIDEO_MODEL} is still in training: it has no weights yet")
-        show(POINT_MODEL, options.cloud, options.out / "tabletop_segmented.ply")
-    except ZooError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: show_both(options.video, options.cloud, options.out))
 
 
 if __name__ == "__main__":

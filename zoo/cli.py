@@ -24,9 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _build_parser()
     options = parser.parse_args(arguments)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    command: Callable[[argparse.Namespace], None] = options.command
+    return exit_code(lambda: options.command(options))
+
+
+def exit_code(command: Callable[[], None]) -> int:
+    """Run ``command``: 0 on success; 2, and one sentence on standard error, where the user has to mend something."""
     try:
-        command(options)
+        command()
     except ZooError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
