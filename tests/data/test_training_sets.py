@@ -74,6 +74,21 @@ def test_the_mirror_image_of_a_clockwise_turn_goes_the_other_way():
     assert seen == {1, 2}
 
 
+def test_a_direction_is_where_the_dot_goes(tmp_path):
+    path = write_tracks(tmp_path / "tracks.csv", 100)
+    renderer = fingertip.GestureRenderer(48, ("dot",), (1.0, 1.0), plain=1.0)
+    dataset = fingertip.DirectionDataset(path, "train", renderer, num_frames=5)
+    for index in range(0, len(dataset), len(dataset) // 20):
+        clip, label = dataset[index]
+        shade = clip.float().mean(dim=1)
+        dot = (shade - shade.flatten(1).median(dim=1).values[:, None, None]).abs()
+        weights = dot / dot.sum(dim=(1, 2), keepdim=True)
+        ticks = torch.arange(48.0)
+        x, y = (weights.sum(1) * ticks).sum(1), (weights.sum(2) * ticks).sum(1)
+        degrees = torch.rad2deg(torch.atan2(y[-1] - y[0], x[-1] - x[0])) - 45 * label.item()
+        assert abs((degrees + 180) % 360 - 180) < 30
+
+
 def test_scenes_are_split_by_scene(tmp_path):
     path = write_scenes(tmp_path / "scenes.npz")
     sizes = {split: len(tabletop.read_scenes(path, split)) for split in ("train", "val", "test")}

@@ -20,8 +20,10 @@ from torch.utils.data import Dataset
 from zoo.errors import InputError
 
 CLASS_NAMES = ("Stop", "Clockwise", "Counter Clockwise", "Move")
+DIRECTIONS = ("E", "SE", "S", "SW", "W", "NW", "N", "NE")  # by the compass, north at the top of the picture
 MIRRORED = np.array([0, 2, 1, 3])  # the class that the mirror image of a gesture has
 NUM_STEPS = 16
+SMALLEST_WAY = 0.015  # from the first to the last point of a piece of a track that has a direction
 BLOCK = 100  # rows; of 10 blocks one is for validation and two are for the test
 
 Split = Literal["train", "val", "train+val", "test"]
@@ -188,6 +190,41 @@ class FingertipDataset(Dataset[tuple[Tensor, Tensor]]):
             track, label = _turn(track, label, rng)
         frames = torch.from_numpy(self.renderer(track, rng))
         return frames.permute(0, 3, 1, 2).contiguous(), torch.tensor(label)
+
+
+class DirectionDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Short pieces of tracks as (clip uint8 [T, 3, H, W], which of ``DIRECTIONS`` the piece goes).
+
+    Gestures are told apart by how the direction of a motion changes. To a network that sees no motion yet, no direction
+    speaks for or against a gesture, so it finds none; here it learns to see them first, on small and short clips.
+
+    Args:
+        path, split, renderer, seed: as of ``FingertipDataset``.
+        num_frames: T, at most 16.
+    """
+
+    def __init__(self, path: str | Path, split: Split, renderer: GestureRenderer, num_frames: int, seed: int = 0):
+        tracks, labels = read_tracks(path)
+        tracks = tracks[split_tracks(labels, split)]
+        starts = range(0, NUM_STEPS - num_frames + 1, num_frames - 1)
+        pieces = np.concatenate([tracks[:, start : start + num_frames] for start in starts])
+        ways = pieces[:, -1] - pieces[:, 0]
+        self.pieces = pieces[np.linalg.norm(ways, axis=1) > SMALLEST_WAY]
+        self.split, self.renderer, self.seed = split, renderer, seed
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        training = self.split.startswith("train")
+        rng = np.random.default_rng([int(torch.randint(2**62, ()))] if training else [self.seed, index])
+        piece = self.pieces[index]
+        if training:
+            piece, _ = _turn(piece, 0, rng)
+        x, y = piece[-1] - piece[0]
+        eighths = np.arctan2(y, x) / (2 * np.pi) * len(DIRECTIONS)
+        frames = torch.from_numpy(self.renderer(piece, rng))
+        return frames.permute(0, 3, 1, 2).contiguous(), torch.tensor(round(eighths) % len(DIRECTIONS))
 
 
 def _turn(track: np.ndarray, label: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:

@@ -30,6 +30,7 @@ class DataConfig:
     Args:
         name: the data set.
         path: its file.
+        num_frames: of a clip; fingertip tracks have 16 steps.
         image_size: of drawn frames, in pixels.
         styles: how fingertip tracks are drawn.
         scale: the least and the largest multiple of its own scale at which a fingertip track is drawn.
@@ -41,8 +42,9 @@ class DataConfig:
         workers: processes that prepare samples; 0 prepares them in the training process.
     """
 
-    name: Literal["fingertip", "tabletop"]
+    name: Literal["fingertip", "direction", "tabletop"]
     path: str
+    num_frames: int = 16
     image_size: int = 64
     styles: list[Literal["dot", "stroke"]] = field(default_factory=lambda: ["dot", "stroke"])
     scale: tuple[float, float] = (0.9, 3.2)

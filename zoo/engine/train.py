@@ -28,6 +28,11 @@ from zoo.errors import InputError
 from zoo.hub import save_pretrained
 from zoo.weights import PointInput, VideoInput, WeightsSpec
 
+CLASS_NAMES = {
+    "fingertip": fingertip.CLASS_NAMES,
+    "direction": fingertip.DIRECTIONS,
+    "tabletop": tabletop.CLASS_NAMES,
+}
 LOG_EVERY = 50  # steps, where there is no terminal for a progress bar
 
 log = logging.getLogger("zoo.train")
@@ -121,17 +126,16 @@ def describe(config: TrainConfig) -> WeightsSpec:
     """The description that the trained weights will bear."""
     data = config.data
     preprocessing: VideoInput | PointInput
-    if data.name == "fingertip":
-        frames = int(config.model.args.get("num_frames", fingertip.NUM_STEPS))
-        preprocessing = VideoInput(frames, data.image_size, data.image_size, "squash")
-    else:
+    if data.name == "tabletop":
         preprocessing = PointInput(data.num_points, features=("rgb",))
+    else:
+        preprocessing = VideoInput(data.num_frames, data.image_size, data.image_size, "squash")
     return WeightsSpec(
         architecture=config.model.name,
         tag=config.model.tag,
         num_classes=config.model.num_classes,
         model_args=config.model.args,
-        class_names=fingertip.CLASS_NAMES if data.name == "fingertip" else tabletop.CLASS_NAMES,
+        class_names=CLASS_NAMES[data.name],
         input=preprocessing,
         origin=f"trained by tools/train.py on {data.name} for {config.epochs} epochs",
     )
@@ -161,11 +165,12 @@ def _loader(
 
 def make_dataset(data: DataConfig, split: Any) -> Dataset[tuple[Tensor, Tensor]]:
     """The data set of ``data``, its part ``split``."""
-    if data.name == "fingertip":
-        return fingertip.FingertipDataset(
-            data.path, split, fingertip.GestureRenderer(data.image_size, tuple(data.styles), data.scale, data.plain)
-        )
-    return tabletop.TabletopDataset(data.path, split, data.num_points, data.samples_per_scene)
+    if data.name == "tabletop":
+        return tabletop.TabletopDataset(data.path, split, data.num_points, data.samples_per_scene)
+    renderer = fingertip.GestureRenderer(data.image_size, tuple(data.styles), data.scale, data.plain)
+    if data.name == "direction":
+        return fingertip.DirectionDataset(data.path, split, renderer, data.num_frames)
+    return fingertip.FingertipDataset(data.path, split, renderer)
 
 
 def _train_epoch(
