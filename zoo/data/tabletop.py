@@ -81,9 +81,9 @@ def _augment(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Turn the table, tilt the camera a little, mirror, scale and jitter; vary the colours, or drop them altogether."""
     xyz, rgb = points[:, :3], points[:, 3:]
     xyz = xyz - xyz.mean(axis=0)
-    xyz = xyz @ _rotation(UP, rng.uniform(-0.8, 0.8)).T @ _rotation(rng.normal(size=3), rng.normal(0, 0.08)).T
-    xyz = xyz * rng.uniform(0.8, 1.25) * [rng.choice([-1, 1]), 1, 1]
-    xyz = xyz + rng.normal(0, 0.001, xyz.shape)
+    xyz = xyz @ _rotation(UP, rng.uniform(-0.8, 0.8)).T @ _rotation(rng.normal(size=3), rng.normal(0, 0.03)).T
+    xyz = xyz * rng.uniform(0.9, 1.1) * [rng.choice([-1, 1]), 1, 1]
+    xyz = xyz + rng.normal(0, 0.0003, xyz.shape)
     if rng.random() < 0.2:
         rgb = np.zeros_like(rgb)
     else:

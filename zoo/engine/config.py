@@ -64,6 +64,7 @@ class OptimConfig:
         weight_decay: on weights, not on biases and normalisations.
         warmup: the share of the steps in which the learning rate rises.
         label_smoothing: of the cross entropy.
+        class_weights: how much each class counts in the loss; by default all count the same.
         grad_clip: the largest norm of the gradient; 0 does not clip.
     """
 
@@ -71,6 +72,7 @@ class OptimConfig:
     weight_decay: float = 0.05
     warmup: float = 0.05
     label_smoothing: float = 0.0
+    class_weights: list[float] | None = None
     grad_clip: float = 5.0
 
 

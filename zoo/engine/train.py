@@ -80,7 +80,7 @@ def train(config: TrainConfig) -> Path:
         epoch, best = state["epoch"], state["best"]
         torch.set_rng_state(state["rng"])
         log.info("resumed after epoch %d", epoch)
-    loss_function = nn.CrossEntropyLoss(label_smoothing=config.optim.label_smoothing)
+    loss_function = _loss_function(config)
 
     while epoch < config.epochs:
         started = time.perf_counter()
@@ -201,6 +201,14 @@ def _train_epoch(
         if bar.disable and step % LOG_EVERY == 0:
             log.info("epoch %d, step %d of %d: mean loss %.4f", epoch + 1, step, len(loader), total / step)
     return total / len(loader)
+
+
+def _loss_function(config: TrainConfig) -> nn.CrossEntropyLoss:
+    weights = config.optim.class_weights
+    if weights is not None and len(weights) != config.model.num_classes:
+        raise InputError(f"optim.class_weights: {len(weights)} weights for {config.model.num_classes} classes")
+    weight = None if weights is None else torch.tensor(weights)
+    return nn.CrossEntropyLoss(weight, label_smoothing=config.optim.label_smoothing)
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
