@@ -7,12 +7,13 @@ BIN := .venv/bin
 .PHONY: setup demo test lint format
 setup: .venv/ready
 
-.venv/ready: pyproject.toml
+.venv/ready: pyproject.toml $(wildcard zoo/ops/csrc/* zoo/ops/csrc/*/*) zoo/ops/build.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@$(BIN)/python tools/check_system.py
+	@$(BIN)/zoo build-ops
 	@touch $@
 
 demo: setup

@@ -1,4 +1,4 @@
-"""The command line: ``zoo list``, ``zoo info``, ``zoo predict``, ``zoo convert``."""
+"""The command line: ``zoo list``, ``zoo info``, ``zoo predict``, ``zoo convert``, ``zoo build-ops``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def _build_parser() -> _Parser:
     listing.set_defaults(command=_list)
 
     info = commands.add_parser("info", help="what is known about a model")
-    info.add_argument("name")
+    info.add_argument("name", nargs="?")
+    info.add_argument("--ops", action="store_true", help="what computes the operators, and why")
     info.set_defaults(command=_info)
 
     predict = commands.add_parser("predict", help="run a model on files")
@@ -72,6 +73,10 @@ def _build_parser() -> _Parser:
     convert.add_argument("target", metavar="OUT.safetensors")
     convert.add_argument("--model", metavar="ARCH", help="check that every tensor finds its place in this architecture")
     convert.set_defaults(command=_convert)
+
+    building = commands.add_parser("build-ops", help="compile the operators for this machine")
+    building.add_argument("--force", action="store_true", help="also where they are built already")
+    building.set_defaults(command=_build_ops)
     return parser
 
 
@@ -90,7 +95,14 @@ def _list(options: argparse.Namespace) -> None:
 
 def _info(options: argparse.Namespace) -> None:
     from zoo.info import describe_model
+    from zoo.ops import backends
 
+    if not options.ops and options.name is None:
+        raise ZooError("name a model, see `zoo list`, or ask for --ops")
+    if options.ops:
+        print(f"operators:    {backends.why()}")
+    if options.name is None:
+        return
     for label, value in describe_model(options.name).items():
         print(f"{label + ':':<14}{value}")
 
@@ -137,6 +149,20 @@ def _convert(options: argparse.Namespace) -> None:
     except OSError as error:
         raise ZooError(f"{target} cannot be written ({error.strerror}): choose another path") from error
     print(f"{matches[0][1]} in {', '.join(name for name, _ in matches)} -> {target}")
+
+
+def _build_ops(options: argparse.Namespace) -> None:
+    from zoo.ops import build
+
+    folder = build.cache_folder()
+    if not options.force and all(build.find_library(name) for name in build.LIBRARIES):
+        print(f"the operators are built already: {build.find_library(build.LIBRARIES[0])}")
+        return
+    try:
+        for path in build.build(folder):
+            print(path)
+    except build.BuildError as error:
+        raise ZooError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -7,23 +7,23 @@ import torch
 
 from zoo.layers.pvconv import PVConv
 from zoo.layers.set_abstraction import FeaturePropagation, SetAbstraction
-from zoo.layers.voxel import Voxelization, voxel_coords
+from zoo.ops import voxel_plan
 
 
 def test_a_cloud_is_scaled_to_the_grid_about_its_mean() -> None:
     coords = torch.tensor([[[1.0, 3.0], [5.0, 5.0], [0.0, 0.0]]])  # mean (2, 5, 0), furthest point 1 away
-    assert voxel_coords(coords, 8)[0].tolist() == [[0.0, 7.0], [4.0, 4.0], [4.0, 4.0]]
-    assert voxel_coords(coords * 100, 8)[0].tolist() == [[0.0, 7.0], [4.0, 4.0], [4.0, 4.0]]
+    assert voxel_plan(coords, 8).coords[0].tolist() == [[0.0, 7.0], [4.0, 4.0], [4.0, 4.0]]
+    assert voxel_plan(coords * 100, 8).coords[0].tolist() == [[0.0, 7.0], [4.0, 4.0], [4.0, 4.0]]
 
 
 def test_an_unscaled_cloud_keeps_its_size_and_is_clamped() -> None:
     coords = torch.tensor([[[-0.5, 0.5], [0.0, 0.0], [-3.0, 3.0]]])
-    assert voxel_coords(coords, 8, normalize=False)[0].tolist() == [[2.0, 6.0], [4.0, 4.0], [0.0, 7.0]]
+    assert voxel_plan(coords, 8, normalize=False).coords[0].tolist() == [[2.0, 6.0], [4.0, 4.0], [0.0, 7.0]]
 
 
 def test_the_voxel_is_rounded_half_to_even() -> None:
     coords = torch.tensor([[[-0.25, 0.25], [0.0, 0.0], [0.0, 0.0]]])  # 1.5 and 2.5 of 4
-    grid, _ = Voxelization(4, normalize=False)(torch.ones(1, 1, 2), coords)
+    grid = voxel_plan(coords, 4, normalize=False).voxelize(torch.ones(1, 1, 2))
     assert grid.nonzero().tolist() == [[0, 0, 2, 2, 2]]
 
 
@@ -31,16 +31,16 @@ def test_the_voxel_is_rounded_half_to_even() -> None:
 @pytest.mark.parametrize("value", [0.1, 1234.567, 1e-30])
 def test_identical_points_lie_in_the_middle(normalize: bool, value: float) -> None:
     coords = torch.full((2, 3, 1000), value)  # whose mean in float32 is not quite one of them
-    assert (voxel_coords(coords, 16, normalize) == 8).all()
+    assert (voxel_plan(coords, 16, normalize).coords == 8).all()
 
 
 def test_points_too_close_to_tell_apart_lie_in_the_middle() -> None:
     coords = torch.tensor([[[0.0, 1e-30], [0.0, 0.0], [0.0, 0.0]]])
-    assert (voxel_coords(coords, 16) == 8).all()
+    assert (voxel_plan(coords, 16).coords == 8).all()
 
 
 def test_half_coordinates_are_computed_in_float32() -> None:
-    assert voxel_coords(torch.rand(1, 3, 9).half(), 32).dtype == torch.float32
+    assert voxel_plan(torch.rand(1, 3, 9).half(), 32).coords.dtype == torch.float32
 
 
 def test_no_gradient_reaches_coordinates() -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from zoo import ops
+from zoo.layers.cloud import Positions, cloud_of
 from zoo.layers.shared_mlp import SharedMLP
-from zoo.layers.voxel import Voxelization
 
 
 class SqueezeExcitation3d(nn.Module):
@@ -36,7 +35,7 @@ class PVConv(nn.Module):
         out_channels: C'.
         resolution: R, voxels along one side.
         with_se: end the voxel branch with squeeze-and-excitation.
-        normalize: scale every cloud to the grid, see :func:`zoo.layers.voxel.voxel_coords`.
+        normalize: scale every cloud to the grid, see :func:`zoo.ops.voxel_plan`.
     """
 
     def __init__(
@@ -48,7 +47,8 @@ class PVConv(nn.Module):
         normalize: bool = True,
     ):
         super().__init__()
-        self.voxelization = Voxelization(resolution, normalize)
+        self.resolution = resolution
+        self.normalize = normalize
         layers: list[nn.Module] = []
         for channels in (in_channels, out_channels):
             layers += [
@@ -61,9 +61,13 @@ class PVConv(nn.Module):
         self.voxel_layers = nn.Sequential(*layers)
         self.point_features = SharedMLP(in_channels, [out_channels])
 
-    def forward(self, features: Tensor, coords: Tensor) -> Tensor:
-        """Features [B, C, N] at ``coords`` [B, 3, N] to [B, C', N]."""
-        grid, grid_coords = self.voxelization(features, coords)
-        coarse = ops.trilinear_devoxelize(self.voxel_layers(grid), grid_coords)
+    def forward(self, features: Tensor, positions: Positions) -> Tensor:
+        """Features [B, C, N] at ``positions``, [B, 3, N] or a cloud that other layers share, to [B, C', N]."""
+        plan = cloud_of(positions).plan(self.resolution, self.normalize)
+        coarse = plan.devoxelize(self.voxel_layers(plan.voxelize(features)))
         fine: Tensor = self.point_features(features)
         return coarse + fine
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return f"resolution={self.resolution}, normalize={self.normalize}"

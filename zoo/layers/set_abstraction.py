@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import ops
+from zoo.layers.cloud import Cloud, Positions, cloud_of
 from zoo.layers.shared_mlp import SharedMLP
 
 
@@ -37,8 +38,9 @@ class SetAbstraction(nn.Module):
         self.mlps = nn.ModuleList(SharedMLP(in_channels + 3, channels, dim=2) for channels in out_channels)
         self.out_channels = sum(channels[-1] for channels in out_channels)
 
-    def forward(self, features: Tensor, coords: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         """Features [B, C, N] (C may be 0) at [B, 3, N] to [B, C', M] at [B, 3, M]."""
+        coords = cloud_of(positions).coords
         centers = ops.gather_points(coords, ops.furthest_point_sample(coords, self.num_centers))
         described = []
         for mlp, radius, count in zip(self.mlps, self.radii, self.num_neighbors, strict=True):
@@ -66,8 +68,9 @@ class GlobalAbstraction(nn.Module):
         self.mlps = nn.ModuleList([SharedMLP(in_channels + 3, out_channels)])
         self.out_channels = out_channels[-1]
 
-    def forward(self, features: Tensor, coords: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         """Features [B, C, N] at [B, 3, N] to [B, C', 1] at [B, 3, 1]."""
+        coords = cloud_of(positions).coords
         described = self.mlps[0](torch.cat([features, coords], dim=1))
         return described.max(dim=2, keepdim=True).values, torch.zeros_like(coords[:, :, :1])
 
@@ -84,9 +87,9 @@ class FeaturePropagation(nn.Module):
         super().__init__()
         self.mlp = SharedMLP(in_channels, out_channels)
 
-    def forward(self, coords: Tensor, features: Tensor, centers: Tensor, center_features: Tensor) -> Tensor:
+    def forward(self, points: Positions, features: Tensor, centers: Positions, center_features: Tensor) -> Tensor:
         """Points [B, 3, N] with features [B, C1, N], centres [B, 3, M] with [B, C2, M], to [B, C', N]."""
-        carried = ops.three_nn_interpolate(coords, centers, center_features)
+        carried = ops.three_nn_interpolate(cloud_of(points).coords, cloud_of(centers).coords, center_features)
         out: Tensor = self.mlp(torch.cat([carried, features], dim=1))
         return out
 
@@ -94,38 +97,41 @@ class FeaturePropagation(nn.Module):
 class AbstractionStage(nn.ModuleList):
     """Point layers, then a set abstraction; called like the latter."""
 
-    def forward(self, features: Tensor, coords: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         """Features [B, C, N] at [B, 3, N] to [B, C', M] at [B, 3, M]."""
         *layers, abstraction = self
+        cloud = cloud_of(positions)
         for layer in layers:
-            features = layer(features, coords)
-        out: tuple[Tensor, Tensor] = abstraction(features, coords)
+            features = layer(features, cloud)
+        out: tuple[Tensor, Tensor] = abstraction(features, cloud)
         return out
 
 
 class PropagationStage(nn.ModuleList):
     """A feature propagation, then point layers; called like the former."""
 
-    def forward(self, coords: Tensor, features: Tensor, centers: Tensor, center_features: Tensor) -> Tensor:
+    def forward(self, points: Positions, features: Tensor, centers: Positions, center_features: Tensor) -> Tensor:
         """Points [B, 3, N] with features [B, C1, N], centres [B, 3, M] with [B, C2, M], to [B, C', N]."""
         propagation, *layers = self
-        out: Tensor = propagation(coords, features, centers, center_features)
+        cloud = cloud_of(points)
+        out: Tensor = propagation(cloud, features, centers, center_features)
         for layer in layers:
-            out = layer(out, coords)
+            out = layer(out, cloud)
         return out
 
 
-def abstract(stages: nn.ModuleList, features: Tensor, coords: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Run an encoder: features and coordinates that go into every stage, and at last those that come out."""
-    levels = [(features, coords)]
+def abstract(stages: nn.ModuleList, features: Tensor, coords: Tensor) -> list[tuple[Tensor, Cloud]]:
+    """Run an encoder: features and clouds that go into every stage, and at last those that come out."""
+    levels = [(features, Cloud(coords))]
     for stage in stages:
-        levels.append(stage(*levels[-1]))
+        features, centers = stage(*levels[-1])
+        levels.append((features, Cloud(centers)))
     return levels
 
 
-def propagate(stages: nn.ModuleList, levels: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def propagate(stages: nn.ModuleList, levels: Sequence[tuple[Tensor, Cloud]]) -> Tensor:
     """Run a decoder over the ``levels`` of :func:`abstract`: features [B, C, N] of the points of the first."""
-    *finer, (features, coords) = levels
+    *finer, (features, cloud) = levels
     for stage, (skip, points) in zip(stages, reversed(finer), strict=True):
-        features, coords = stage(points, skip, coords, features), points
+        features, cloud = stage(points, skip, cloud, features), points
     return features

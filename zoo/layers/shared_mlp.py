@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from zoo.layers.cloud import Positions
+
 
 class SharedMLP(nn.Module):
     """1x1 convolutions, each with batch normalisation and ReLU, that treat every point alike.
@@ -25,7 +27,7 @@ class SharedMLP(nn.Module):
             in_channels = channels
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, features: Tensor, coords: Tensor | None = None) -> Tensor:
-        """[B, C, N] to [B, out_channels[-1], N]; ``coords``, which a PVConv in this place needs, are not looked at."""
+    def forward(self, features: Tensor, positions: Positions | None = None) -> Tensor:
+        """[B, C, N] to [B, out_channels[-1], N]; a PVConv in this place looks at ``positions`` too."""
         out: Tensor = self.layers(features)
         return out

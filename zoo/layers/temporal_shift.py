@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo import ops
-
-Direction = Literal["bidirectional", "online"]
+from zoo.ops.shift import Direction
 
 
 class ClipContext(threading.local):
@@ -68,17 +67,17 @@ class TemporalShift(nn.Module):
         past = self.context.past
         if past is None:
             return self.net(ops.temporal_shift(x, self.context.num_frames, self.shift_div, self.direction))
-        now, rest = x.tensor_split([x.shape[1] // self.shift_div], dim=1)
+        kept = (x.shape[0], x.shape[1] // self.shift_div, *x.shape[2:])
         before = past[self.index]
         if before is None:
-            before = torch.zeros_like(now)
-        if before.shape != now.shape or before.dtype != now.dtype:
+            before = x.new_zeros(kept)
+        if before.shape != kept or before.dtype != x.dtype:
             raise ValueError(
-                f"the state holds {before.dtype} of shape {list(before.shape)}, this frame needs {now.dtype} of shape "
-                f"{list(now.shape)}: begin with initial_state for frames of this number, size and dtype"
+                f"the state holds {before.dtype} of shape {list(before.shape)}, this frame needs {x.dtype} of shape "
+                f"{list(kept)}: begin with initial_state for frames of this number, size and dtype"
             )
-        past[self.index] = now.clone()
-        return self.net(torch.cat([before, rest], dim=1))
+        shifted, past[self.index] = ops.online_shift(x, before)
+        return self.net(shifted)
 
     def extra_repr(self) -> str:
         """The arguments."""

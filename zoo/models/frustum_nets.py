@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from zoo.layers.cloud import Cloud
 from zoo.layers.set_abstraction import abstract, propagate
 from zoo.layers.stacks import (
     Abstraction,
@@ -55,15 +56,15 @@ class PointMask(nn.Module):
 
     def forward(self, points: Tensor, classes: Tensor) -> Tensor:
         """Points [B, C, N] to logits [B, 2, N]: background, object."""
-        coords, num_points = points[:, :3], points.shape[2]
+        cloud, num_points = Cloud(points[:, :3]), points.shape[2]
         features = points
         for layer in self.point_features:
-            features = layer(features, coords)
-        cloud = features
+            features = layer(features, cloud)
+        deep = features
         for layer in self.cloud_features:
-            cloud = layer(cloud, coords)
-        cloud = over_points(cloud.max(dim=2).values, num_points)
-        logits: Tensor = self.classifier(torch.cat([over_points(classes, num_points), features, cloud], dim=1))
+            deep = layer(deep, cloud)
+        summary = over_points(deep.max(dim=2).values, num_points)
+        logits: Tensor = self.classifier(torch.cat([over_points(classes, num_points), features, summary], dim=1))
         return logits
 
 
@@ -95,9 +96,9 @@ class PointMask2(nn.Module):
     def forward(self, points: Tensor, classes: Tensor) -> Tensor:
         """Points [B, C, N] to logits [B, 2, N]: background, object."""
         levels = abstract(self.sa_layers, points[:, 3:], points[:, :3])
-        levels[0] = points, points[:, :3]
-        features, coords = levels[-1]
-        levels[-1] = torch.cat([features, over_points(classes, features.shape[2])], dim=1), coords
+        levels[0] = points, levels[0][1]
+        features, deepest = levels[-1]
+        levels[-1] = torch.cat([features, over_points(classes, features.shape[2])], dim=1), deepest
         logits: Tensor = self.classifier(propagate(self.fp_layers, levels))
         return logits
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.layers.cloud import Cloud
 from zoo.layers.stacks import Block, Scale, linear_layers, point_layers, shared_layers
 from zoo.ops.checks import value_outside
 
@@ -143,10 +144,10 @@ class PartSegmentation(PointNetwork):
         """Points [B, C, N] of shapes int64 [B] to [B, num_features, N]."""
         check_points(points, self.in_channels)
         shapes = one_hot("shape_ids", shape_ids, self.num_shapes, points)
-        features, coords, num_points = points, points[:, :3], points.shape[2]
+        features, cloud, num_points = points, Cloud(points[:, :3]), points.shape[2]
         seen = [over_points(shapes, num_points)]
         for layer in self.point_features:
-            features = layer(features, coords)
+            features = layer(features, cloud)
             seen.append(features)
         seen.append(over_points(features.max(dim=2).values, num_points))
         return self._before_last(torch.cat(seen, dim=1))
@@ -194,12 +195,12 @@ class SceneSegmentation(PointNetwork):
     def forward_features(self, points: Tensor) -> Tensor:
         """Points [B, C, N] to [B, num_features, N]."""
         check_points(points, self.in_channels)
-        features, coords, seen = points, points[:, :3], []
+        features, cloud, seen = points, Cloud(points[:, :3]), []
         for layer in self.point_features:
-            features = layer(features, coords)
+            features = layer(features, cloud)
             seen.append(features)
-        cloud = self.cloud_features(features.max(dim=2).values)
-        seen = [*(seen if self.all_layers else seen[-1:]), over_points(cloud, points.shape[2])]
+        summary = self.cloud_features(features.max(dim=2).values)
+        seen = [*(seen if self.all_layers else seen[-1:]), over_points(summary, points.shape[2])]
         return self._before_last(torch.cat(seen, dim=1))
 
 
@@ -228,9 +229,9 @@ class CloudClassification(PointNetwork):
     def forward_features(self, points: Tensor) -> Tensor:
         """Points [B, C, N] to [B, num_features]."""
         check_points(points, self.in_channels)
-        features, coords = points, points[:, :3]
+        features, cloud = points, Cloud(points[:, :3])
         for layer in self.point_features:
-            features = layer(features, coords)
+            features = layer(features, cloud)
         return self._before_last(features.max(dim=2).values)
 
 

@@ -71,7 +71,7 @@ class PointNet2Part(PointNetwork):
         if self.with_shapes:
             shapes = one_hot("shape_ids", shape_ids, self.num_shapes, points)
             joined = torch.cat([points, over_points(shapes, points.shape[2])], dim=1)
-        levels[0] = joined, points[:, :3]
+        levels[0] = joined, levels[0][1]
         return self._before_last(propagate(self.fp_layers, levels))
 
     def forward(self, points: Tensor, shape_ids: Tensor | None = None) -> Tensor:

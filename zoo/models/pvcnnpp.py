@@ -55,7 +55,7 @@ class PVCNN2(PointNetwork):
         """Points [B, C, N] to [B, num_features, N]."""
         check_points(points, self.in_channels)
         levels = abstract(self.sa_layers, points, points[:, :3])
-        levels[0] = points[:, 3:], points[:, :3]
+        levels[0] = points[:, 3:], levels[0][1]
         return self._before_last(propagate(self.fp_layers, levels))
 
 

@@ -2,30 +2,76 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import warnings
 from types import ModuleType
 from typing import Literal
 
+import torch
+
 from zoo.ops import reference
+from zoo.ops.build import LIBRARIES, find_library
+
+_native: ModuleType | None = None
+_why_not = ""
+_warned = False
 
 
-def backend() -> Literal["native", "reference"]:
-    """What computes the operators: ``"reference"`` (plain PyTorch) or ``"native"`` (compiled).
+def backend(device: str | torch.device = "cpu") -> Literal["native", "reference"]:
+    """What computes the operators on ``device``: ``"native"`` (compiled) or ``"reference"`` (plain PyTorch).
 
     The environment variable ``ZOO_OPS`` forces one of the two; unset or ``"auto"`` takes the fastest that is there.
 
     Raises:
-        RuntimeError: ``ZOO_OPS`` asks for compiled operators that are not installed, or for something unknown.
+        RuntimeError: ``ZOO_OPS`` asks for compiled operators that are not built, or for something unknown.
     """
+    return "native" if _chosen(torch.device(device).type) is not reference else "reference"
+
+
+def why() -> str:
+    """In words, what is in use on a CPU, and why."""
     wanted = os.environ.get("ZOO_OPS", "auto")
-    if wanted == "native":
-        raise RuntimeError("ZOO_OPS=native, but no compiled operators are installed: unset it or set ZOO_OPS=reference")
-    if wanted not in ("", "auto", "reference"):
+    if backend() == "native":
+        return f"compiled, {find_library('_C_cpu')}"
+    return "plain PyTorch, as ZOO_OPS=reference wants" if wanted == "reference" else f"plain PyTorch: {_why_not}"
+
+
+def implementation(device: torch.device) -> ModuleType:
+    """The module whose functions compute the operators on ``device``."""
+    global _warned
+    chosen = _chosen(device.type)
+    if chosen is reference and _native is None and not _warned and not torch.compiler.is_compiling():
+        _warned = True
+        if os.environ.get("ZOO_OPS") != "reference":
+            warnings.warn(f"the operators run in plain PyTorch, which is slower: {_why_not}", stacklevel=4)
+    return chosen
+
+
+def _chosen(device_type: str) -> ModuleType:
+    wanted = os.environ.get("ZOO_OPS", "auto")
+    if wanted not in ("", "auto", "native", "reference"):
         raise RuntimeError(f"ZOO_OPS is 'auto', 'native' or 'reference', not {wanted!r}")
-    return "reference"
+    if wanted == "native" and _native is None:
+        raise RuntimeError(f"ZOO_OPS=native, but {_why_not}; or set ZOO_OPS=reference")
+    if wanted == "reference" or _native is None or device_type not in ("cpu", "meta"):
+        return reference
+    return _native
 
 
-def implementation() -> ModuleType:
-    """The module whose functions compute the operators."""
-    backend()
-    return reference
+def _load() -> None:
+    """Load the libraries that were built."""
+    global _native, _why_not
+    path = find_library(LIBRARIES[0])
+    if path is None:
+        _why_not = "the compiled operators are not built: run `zoo build-ops`"
+        return
+    try:
+        torch.ops.load_library(str(path))
+        _native = importlib.import_module("zoo.ops.native")
+    except (OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        _why_not = f"the compiled operators do not load ({reason}): build them again with `zoo build-ops --force`"
+
+
+_load()

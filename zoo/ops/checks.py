@@ -47,14 +47,32 @@ def check_range(operator: str, name: str, x: Tensor, highest: int) -> None:
         raise RuntimeError(f"{operator}: {name} {value} is out of range: it must be in [0, {highest}]")
 
 
+def check_resolution(operator: str, resolution: int) -> None:
+    """A grid of ``resolution`` voxels along one side can be numbered in 32 bits."""
+    if not 1 <= resolution <= 1290:
+        raise ValueError(f"{operator}: resolution must be in [1, 1290], not {resolution}")
+
+
+def check_finite(operator: str, *coords: Tensor) -> None:
+    """No value of ``coords`` is infinite or not a number."""
+    for x in coords:
+        if _has_values(x) and not x.isfinite().all():
+            value = x[~x.isfinite()][0].item()
+            raise RuntimeError(f"{operator}: coordinate {value} is not finite: remove such points")
+
+
 def value_outside(x: Tensor, highest: int) -> float | None:
     """A value of ``x`` that is not in [0, highest]; none where a tensor has no values, as on the meta device."""
-    if x.numel() == 0 or x.is_meta or isinstance(x, FakeTensor) or torch.compiler.is_compiling():
+    if not _has_values(x):
         return None
     low, high = (value.item() for value in x.aminmax())
     if not low >= 0:
         return low
     return None if high <= highest else high
+
+
+def _has_values(x: Tensor) -> bool:
+    return not (x.numel() == 0 or x.is_meta or isinstance(x, FakeTensor) or torch.compiler.is_compiling())
 
 
 def _check_shape(operator: str, name: str, x: Tensor, shape: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from zoo.ops.backends import implementation
-from zoo.ops.checks import check_dtypes, check_float, check_index, check_range, check_together
+from zoo.ops.checks import check_dtypes, check_float, check_index, check_resolution, check_together
 
 
 def avg_voxelize(features: Tensor, coords: Tensor, resolution: int) -> Tensor:
@@ -34,11 +34,10 @@ def avg_voxelize(features: Tensor, coords: Tensor, resolution: int) -> Tensor:
         raise ValueError(
             f"avg_voxelize: {features.shape[2]} features for {coords.shape[2]} coordinates: give one for each point"
         )
-    if resolution < 1:
-        raise ValueError(f"avg_voxelize: resolution must be at least 1, not {resolution}")
-    check_range("avg_voxelize", "coordinate", coords, resolution - 1)
-    out: Tensor = implementation().avg_voxelize(features, coords, resolution)
-    return out
+    check_resolution("avg_voxelize", resolution)
+    ops = implementation(features.device)
+    voxels, counts = ops.voxel_index(coords, resolution)
+    return ops.avg_voxelize(features, voxels, counts).unflatten(2, (resolution, resolution, resolution))
 
 
 def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
@@ -60,8 +59,7 @@ def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
     check_together("trilinear_devoxelize", grid=grid, coords=coords)
     if len(set(grid.shape[2:])) > 1 or grid.shape[2] < 1:
         raise ValueError(f"trilinear_devoxelize: grid must be a cube [B, C, R, R, R], not {list(grid.shape)}")
-    check_range("trilinear_devoxelize", "coordinate", coords, grid.shape[2] - 1)
-    out: Tensor = implementation().trilinear_devoxelize(grid, coords)
+    out: Tensor = implementation(grid.device).trilinear_devoxelize(grid, coords)
     return out
 
 
@@ -85,7 +83,7 @@ def furthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
         raise ValueError(f"furthest_point_sample: num_samples must be at least 0, not {num_samples}")
     if num_samples > 0 and points.shape[2] == 0:
         raise ValueError("furthest_point_sample: there are no points to choose from: give at least one")
-    out: Tensor = implementation().furthest_point_sample(points, num_samples)
+    out: Tensor = implementation(points.device).furthest_point_sample(points, num_samples)
     return out
 
 
@@ -114,7 +112,7 @@ def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: in
         raise ValueError(f"ball_query: radius {radius} must be at least 0 and num_neighbors {num_neighbors} at least 1")
     if points.shape[2] == 0 and centers.shape[2] > 0:
         raise ValueError("ball_query: there are no points to choose from: give at least one")
-    out: Tensor = implementation().ball_query(centers, points, radius, num_neighbors)
+    out: Tensor = implementation(centers.device).ball_query(centers, points, radius, num_neighbors)
     return out
 
 
@@ -135,8 +133,7 @@ def gather_points(features: Tensor, indices: Tensor) -> Tensor:
     check_float("gather_points", "features", features, "[B, C, N]")
     check_index("gather_points", "indices", indices, "[B, M]")
     check_together("gather_points", features=features, indices=indices)
-    check_range("gather_points", "index", indices, features.shape[2] - 1)
-    out: Tensor = implementation().gather_points(features, indices)
+    out: Tensor = implementation(features.device).gather_points(features, indices)
     return out
 
 
@@ -157,8 +154,7 @@ def group_points(features: Tensor, indices: Tensor) -> Tensor:
     check_float("group_points", "features", features, "[B, C, N]")
     check_index("group_points", "indices", indices, "[B, M, U]")
     check_together("group_points", features=features, indices=indices)
-    check_range("group_points", "index", indices, features.shape[2] - 1)
-    out: Tensor = implementation().group_points(features, indices)
+    out: Tensor = implementation(features.device).group_points(features, indices)
     return out
 
 
@@ -190,5 +186,5 @@ def three_nn_interpolate(points: Tensor, centers: Tensor, features: Tensor) -> T
         )
     if centers.shape[2] == 0:
         raise ValueError("three_nn_interpolate: there are no centers: give at least one")
-    out: Tensor = implementation().three_nn_interpolate(points, centers, features)
+    out: Tensor = implementation(points.device).three_nn_interpolate(points, centers, features)
     return out

@@ -1,7 +1,7 @@
 """The operators in plain PyTorch: the specification that compiled kernels are tested against, and the fallback.
 
-Semantics are those of the authors' code (Lin et al. 2019, TSM; Liu et al. 2019, Point-Voxel CNN). Arguments are
-checked in ``zoo.ops``; here they are taken to be right.
+Semantics are those of the authors' code (Lin et al. 2019, TSM; Liu et al. 2019, Point-Voxel CNN). Shapes and
+dtypes are checked in ``zoo.ops``; values are checked here, as the compiled kernels check theirs.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from zoo.ops.checks import check_finite, check_range
 
 _CHUNK = 1 << 22  # pairs of points whose distances are held at a time
 
@@ -34,22 +36,61 @@ def _delay(clips: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(clips[:, :1]), clips[:, :-1]], dim=1)
 
 
-def avg_voxelize(features: Tensor, coords: Tensor, resolution: int) -> Tensor:
-    """Mean of ``features`` [B, C, N] over the points of every voxel, [B, C, R, R, R] (Point-Voxel CNN, equation 2)."""
-    x, y, z = coords.long().unbind(1)
-    voxel = (x * resolution + y) * resolution + z
+def temporal_shift_(x: Tensor, num_frames: int, shift_div: int, online: bool) -> Tensor:
+    """:func:`temporal_shift` into ``x`` itself."""
+    return x.copy_(temporal_shift(x, num_frames, shift_div, online))
+
+
+def online_shift(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+    """One frame [N, C, H, W] with ``past`` [N, C/d, H, W] in its first channels, and what was there."""
+    now, rest = x.tensor_split([past.shape[1]], dim=1)
+    return torch.cat([past, rest], dim=1), now.clone()
+
+
+def voxel_plan(coords: Tensor, resolution: int, normalize: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Where ``coords`` [B, 3, N] lie in a grid about their mean (Point-Voxel CNN, section 3.2).
+
+    Returns:
+        coordinates in voxels [B, 3, N], linear voxel indices int32 [B, N], points in every voxel int32 [B, R^3].
+    """
+    coords = _wide(coords.detach())
+    check_finite("voxel_plan", coords)
+    if coords.shape[2] == 0:
+        return coords, *voxel_index(coords.int(), resolution)
+    centered = coords - coords.mean(dim=2, keepdim=True)
+    # The mean of identical points is off by a rounding, which must not be scaled up.
+    identical = (coords == coords[:, :, :1]).all(dim=2, keepdim=True).all(dim=1, keepdim=True)
+    if normalize:
+        furthest = _squared_norm(centered).amax(dim=1).sqrt()
+        diameter = (furthest * 2)[:, None, None]
+        unit = torch.where(diameter == 0, 0, centered / diameter) + 0.5
+    else:
+        unit = (centered + 1) / 2
+    at = (torch.where(identical, 0.5, unit) * resolution).clamp(0, resolution - 1)
+    return at, *voxel_index(at.round().int(), resolution)  # half to even
+
+
+def voxel_index(coords: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
+    """Linear indices int32 [B, N] of voxels ``coords`` [B, 3, N], x major, and points in every voxel int32 [B, R^3]."""
+    check_range("avg_voxelize", "coordinate", coords, resolution - 1)
+    x, y, z = coords.int().unbind(1)
+    voxels = (x * resolution + y) * resolution + z
+    counts = voxels.new_zeros(voxels.shape[0], resolution**3)
+    return voxels, counts.scatter_add_(1, voxels.long(), torch.ones_like(voxels))
+
+
+def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor) -> Tensor:
+    """Mean of ``features`` [B, C, N] over the points of every voxel, [B, C, R^3] (Point-Voxel CNN, equation 2)."""
     values = _wide(features)
-    batch, channels = features.shape[:2]
-    count = values.new_zeros(batch, resolution**3).scatter_add_(1, voxel, torch.ones_like(voxel, dtype=values.dtype))
-    total = values.new_zeros(batch, channels, resolution**3)
-    total = total.scatter_add(2, voxel.unsqueeze(1).expand_as(values), values)
-    mean = total / count.clamp(min=1).unsqueeze(1)
-    return mean.to(features.dtype).unflatten(2, (resolution, resolution, resolution))
+    total = values.new_zeros(*values.shape[:2], counts.shape[1])
+    total = total.scatter_add(2, voxels.long().unsqueeze(1).expand_as(values), values)
+    return (total / counts.clamp(min=1).unsqueeze(1)).to(features.dtype)
 
 
 def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
     """Values of ``grid`` [B, C, R, R, R] at ``coords`` [B, 3, N] between eight voxels, [B, C, N] (section 3.2)."""
     resolution = grid.shape[-1]
+    check_range("trilinear_devoxelize", "coordinate", coords, resolution - 1)
     coords = _wide(coords.detach())
     low = coords.floor()
     fraction = coords - low
@@ -67,6 +108,7 @@ def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
 def furthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
     """Indices [B, M] of points, each the furthest from those before it (PointNet++, section 3.2)."""
     points = _wide(points.detach())
+    check_finite("furthest_point_sample", points)
     batch, _, num_points = points.shape
     chosen = torch.zeros(batch, num_samples, dtype=torch.int64, device=points.device)
     if points.is_meta:  # there is nothing to compare, and the loop is slow there
@@ -82,6 +124,7 @@ def furthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
 def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: int) -> Tensor:
     """Indices [B, M, U] of the first U points within ``radius`` of every centre (PointNet++, section 3.2)."""
     centers, points = _wide(centers.detach()), _wide(points.detach())
+    check_finite("ball_query", centers, points)
     reach = torch.tensor(radius, dtype=points.dtype, device=points.device).square()
     batch, _, num_points = points.shape
     number = torch.arange(num_points, device=points.device, dtype=torch.int32)
@@ -97,6 +140,7 @@ def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: in
 
 def gather_points(features: Tensor, indices: Tensor) -> Tensor:
     """Columns ``indices`` [B, M] of ``features`` [B, C, N], [B, C, M]."""
+    check_range("gather_points or group_points", "index", indices, features.shape[2] - 1)
     return features.gather(2, indices.long().unsqueeze(1).expand(-1, features.shape[1], -1))
 
 
@@ -108,6 +152,7 @@ def group_points(features: Tensor, indices: Tensor) -> Tensor:
 def three_nn_interpolate(points: Tensor, centers: Tensor, features: Tensor) -> Tensor:
     """``features`` [B, C, M] of the three nearest centres, weighted by 1/d^2, [B, C, N] (PointNet++, equation 2)."""
     points, centers = _wide(points.detach()), _wide(centers.detach())
+    check_finite("three_nn_interpolate", points, centers)
     batch, _, num_centers = centers.shape
     indices, weights = [], []
     for some in points.split(max(1, _CHUNK // max(1, batch * num_centers)), dim=2):
@@ -143,7 +188,12 @@ def _weighted_sum(features: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
 
 def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
     """Squared distance between points whose coordinates lie along dimension 1."""
-    dx, dy, dz = (a - b).unbind(1)
+    return _squared_norm(a - b)
+
+
+def _squared_norm(x: Tensor) -> Tensor:
+    """Squared length of vectors whose coordinates lie along dimension 1."""
+    dx, dy, dz = x.unbind(1)
     return dx * dx + dy * dy + dz * dz
 
 

@@ -1,0 +1,226 @@
+"""The compiled operators against the reference, on random shapes, types and layouts; and what compilers ask of them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.library import opcheck
+from torch.utils.flop_counter import FlopCounterMode
+
+import zoo
+from zoo import ops
+from zoo.ops import reference
+from zoo.ops.build import find_library
+
+if ops.backend() != "native":
+    pytest.skip("the compiled operators are not built or not wanted", allow_module_level=True)
+
+from zoo.ops import native
+
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+CLOSE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+sizes = st.integers(1, 9)
+
+
+def strided(x: Tensor, layout: str) -> Tensor:
+    """The same values, laid out in another way."""
+    if layout == "channels last":
+        return x.movedim(1, -1).contiguous().movedim(-1, 1)
+    if layout == "strided":
+        return torch.stack([x, x], dim=-1)[..., 0]
+    return x
+
+
+layouts = st.sampled_from(["contiguous", "channels last", "strided"])
+
+
+def close(actual: Tensor, expected: Tensor) -> None:
+    tolerance = CLOSE[expected.dtype]
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, sizes, st.integers(1, 20), sizes, sizes, st.sampled_from([2, 3, 8]), st.booleans(), layouts, st.data())
+def test_shift(clips, num_frames, channels, height, width, shift_div, online, layout, data) -> None:
+    dtype = data.draw(st.sampled_from(DTYPES))
+    x = strided(torch.randn(clips * num_frames, channels, height, width).to(dtype), layout)
+    expected = reference.temporal_shift(x, num_frames, shift_div, online)
+    assert torch.equal(native.temporal_shift(x, num_frames, shift_div, online), expected)
+    here = x.clone()
+    assert native.temporal_shift_(here, num_frames, shift_div, online) is here and torch.equal(here, expected)
+    past = torch.randn(clips * num_frames, channels // shift_div, height, width).to(dtype)
+    for actual, wanted in zip(native.online_shift(x, past), reference.online_shift(x, past), strict=True):
+        assert torch.equal(actual, wanted)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 3), sizes, st.integers(0, 70), st.integers(1, 9), st.booleans(), layouts, st.data())
+def test_voxels(batch, channels, num_points, resolution, normalize, layout, data) -> None:
+    dtype, wide = data.draw(st.sampled_from(DTYPES)), data.draw(st.sampled_from(DTYPES))
+    coords = strided(torch.randn(batch, 3, num_points).to(wide), layout)
+    plan, expected_plan = (module.voxel_plan(coords, resolution, normalize) for module in (native, reference))
+    for actual, expected in zip(plan, expected_plan, strict=True):
+        assert torch.equal(actual, expected)
+    at, voxels, counts = plan
+    features = strided(torch.randn(batch, channels, num_points).to(dtype), layout)
+    grid = native.avg_voxelize(features, voxels, counts)
+    close(grid, reference.avg_voxelize(features, voxels, counts))
+    cube = strided(grid.unflatten(2, (resolution,) * 3), layout)
+    close(native.trilinear_devoxelize(cube, at), reference.trilinear_devoxelize(cube, at))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 200), st.integers(0, 90), st.booleans(), layouts, st.data())
+def test_points(batch, num_points, num_centers, on_a_lattice, layout, data) -> None:
+    dtype = data.draw(st.sampled_from(DTYPES))
+    points = torch.randn(batch, 3, num_points)
+    points = strided(((points * 2).round() if on_a_lattice else points).to(dtype), layout)
+    chosen = native.furthest_point_sample(points, num_centers)
+    assert torch.equal(chosen, reference.furthest_point_sample(points, num_centers))
+    centers = native.gather_points(points, chosen)
+    assert torch.equal(centers, reference.gather_points(points, chosen.int()))
+    arguments = data.draw(st.sampled_from([0.0, 0.5, 1.0, 1e3])), data.draw(st.integers(1, 40))
+    neighbors = native.ball_query(centers, points, *arguments)
+    assert torch.equal(neighbors, reference.ball_query(centers, points, *arguments))
+    if num_centers:
+        features = torch.randn(batch, 4, num_centers).to(dtype)
+        assert torch.equal(native.group_points(points, neighbors), reference.group_points(points, neighbors))
+        actual = native.three_nn_interpolate(points, centers, features)
+        close(actual, reference.three_nn_interpolate(points, centers, features))
+
+
+@pytest.mark.parametrize("num_points", [8191, 8192, 30_000])
+def test_sampling_many_points_gives_the_same_as_looking_at_all(num_points: int) -> None:
+    torch.manual_seed(num_points)
+    points = torch.randn(2, 3, num_points)
+    points[1] = (points[1] * 8).round() / 8  # many points as far as others
+    assert torch.equal(native.furthest_point_sample(points, 200), reference.furthest_point_sample(points, 200))
+
+
+def arguments() -> dict[str, tuple]:
+    """An example call of every operator, in float64."""
+    torch.manual_seed(0)
+    points, centers = torch.randn(2, 3, 12, dtype=torch.float64), torch.randn(2, 3, 5, dtype=torch.float64)
+    at, voxels, counts = native.voxel_plan(points, 4, True)
+    features = torch.randn(2, 3, 12, dtype=torch.float64, requires_grad=True)
+    few = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    grid = torch.randn(2, 3, 4, 4, 4, dtype=torch.float64, requires_grad=True)
+    frames = torch.randn(6, 8, 2, 2, dtype=torch.float64, requires_grad=True)
+    past = torch.randn(6, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+    index = torch.randint(12, (2, 7))
+    nearest, weights = torch.ops.zoo.three_nn(points, centers)
+    return {
+        "temporal_shift": (frames, 3, 4, 1, -1),
+        "temporal_shift_": (frames.detach().clone(), 3, 4, 1, -1),
+        "temporal_shift_out": (frames.detach(), 3, 4, 1, -1, torch.empty(6, 8, 2, 2, dtype=torch.float64)),
+        "online_shift": (frames, past),
+        "voxel_plan": (points, points.mean(2), 4, True),
+        "voxel_index": (at.round().int(), 4),
+        "avg_voxelize": (features, voxels, counts),
+        "avg_voxelize_out": (features.detach(), voxels, counts, torch.empty(2, 3, 64, dtype=torch.float64)),
+        "avg_voxelize_backward": (grid.detach().flatten(2), voxels, counts),
+        "trilinear_devoxelize": (grid, at),
+        "trilinear_devoxelize_out": (grid.detach(), at, torch.empty(2, 3, 12, dtype=torch.float64)),
+        "trilinear_devoxelize_backward": (features.detach(), at, 4),
+        "furthest_point_sample": (points, 4),
+        "ball_query": (centers, points, 0.8, 4),
+        "gather_points": (features, index),
+        "gather_points_backward": (torch.randn(2, 3, 7, dtype=torch.float64), index, 12),
+        "three_nn": (points, centers),
+        "three_interpolate": (few, nearest, weights),
+        "three_interpolate_backward": (features.detach(), nearest, weights, 5),
+    }
+
+
+@pytest.mark.parametrize("name", arguments())
+def test_what_compilers_are_told_of_an_operator_is_true(name: str) -> None:
+    opcheck(getattr(torch.ops.zoo, name).default, arguments()[name])
+
+
+@pytest.mark.parametrize("name", [n for n, a in arguments().items() if any(getattr(x, "requires_grad", 0) for x in a)])
+def test_gradients(name: str) -> None:
+    assert torch.autograd.gradcheck(getattr(torch.ops.zoo, name), arguments()[name])
+
+
+def test_the_gradient_of_a_shift_in_place() -> None:
+    x = torch.randn(4, 8, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: ops.temporal_shift_(x * 1, 4, 4), (x,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_gradients_are_summed_in_float32(dtype: torch.dtype) -> None:
+    voxels, counts = native.voxel_index(torch.zeros(1, 3, 4096, dtype=torch.int32), 2)
+    features = torch.ones(1, 1, 4096, dtype=dtype, requires_grad=True)
+    grid = native.avg_voxelize(features, voxels, counts)
+    assert grid[0, 0, 0] == 1
+    index = torch.zeros(1, 1000, dtype=torch.int64)
+    native.gather_points(features, index).sum().backward()
+    assert features.grad is not None and features.grad[0, 0, 0] == torch.tensor(1000.0).to(dtype)
+
+
+@pytest.mark.slow
+def test_a_model_compiles_in_one_piece_and_exports() -> None:
+    model = zoo.create_model("pvcnnpp_sem_c0p5", num_classes=3, in_channels=6, width_multiplier=0.125).eval()
+    points = torch.rand(1, 6, 1100)
+    with torch.no_grad():
+        expected = model(points)
+        exported = torch.export.export(model, (points,)).module()(points)
+        compiled = torch.compile(model, fullgraph=True, backend="aot_eager")(points)
+    torch.testing.assert_close(exported, expected)
+    torch.testing.assert_close(compiled, expected)
+
+
+def test_autocast() -> None:
+    model = zoo.create_model("pvcnn_sem_c0p125", num_classes=3, in_channels=6)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(torch.rand(2, 6, 64)).float().square().mean()
+    loss.backward()
+    assert loss.isfinite() and all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    points, grads, before = torch.rand(8, 6, 3000), [], torch.get_num_threads()
+    plan = ops.voxel_plan(points[:, :3], 8)
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            features = points.clone().requires_grad_()
+            plan.devoxelize(plan.voxelize(features)).square().sum().backward()
+            grads.append(features.grad)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(grads[0], grads[1]) and torch.equal(grads[0], grads[2])
+
+
+def test_operations_are_counted() -> None:
+    with FlopCounterMode(display=False) as counter:
+        ops.trilinear_devoxelize(torch.rand(2, 4, 8, 8, 8), torch.rand(2, 3, 10))
+    assert counter.get_total_flops() == 2 * 8 * 2 * 4 * 10
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_coordinates_that_are_no_numbers_are_refused_by_name(value: float) -> None:
+    points = torch.rand(1, 3, 20)
+    points[0, 1, 7] = value
+    good = torch.rand(1, 3, 20)
+    for name, call in {
+        "voxel_plan": lambda: ops.voxel_plan(points, 4),
+        "trilinear_devoxelize": lambda: ops.trilinear_devoxelize(torch.rand(1, 1, 4, 4, 4), points),
+        "furthest_point_sample": lambda: ops.furthest_point_sample(points, 2),
+        "ball_query": lambda: ops.ball_query(good, points, 0.1, 2),
+        "three_nn_interpolate": lambda: ops.three_nn_interpolate(good, points, torch.rand(1, 2, 20)),
+    }.items():
+        with pytest.raises(RuntimeError, match=f"{name}: coordinate {value}"):
+            call()
+
+
+def test_no_path_of_the_machine_that_built_it_shows() -> None:
+    path = find_library("_C_cpu")
+    assert path is not None
+    folder = str(reference.__file__).removesuffix("reference.py").encode()
+    assert folder not in path.read_bytes()

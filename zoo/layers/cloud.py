@@ -1,0 +1,34 @@
+"""Where the points of a batch lie, with the voxel plans that the layers share."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from zoo import ops
+
+
+class Cloud:
+    """Coordinates on their way through a network: every grid that its layers ask for is worked out once.
+
+    Args:
+        coords: [B, 3, N].
+    """
+
+    def __init__(self, coords: Tensor):
+        self.coords = coords
+        self._plans: dict[tuple[int, bool], ops.VoxelPlan] = {}
+
+    def plan(self, resolution: int, normalize: bool) -> ops.VoxelPlan:
+        """Where the points lie in a grid, see :func:`zoo.ops.voxel_plan`."""
+        grid = (resolution, normalize)
+        if grid not in self._plans:
+            self._plans[grid] = ops.voxel_plan(self.coords, resolution, normalize)
+        return self._plans[grid]
+
+
+Positions = Tensor | Cloud
+
+
+def cloud_of(positions: Positions) -> Cloud:
+    """The cloud, made from bare coordinates [B, 3, N] where there is none yet."""
+    return positions if isinstance(positions, Cloud) else Cloud(positions)

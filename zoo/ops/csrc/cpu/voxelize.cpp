@@ -1,0 +1,177 @@
+// Average voxelisation (Point-Voxel CNN, equation 2) and the plan that says which voxel each point lies in.
+#include <utility>
+#include <vector>
+
+#include "weighted.h"
+
+namespace zoo {
+namespace {
+
+void count_points(int32_t* counts, const int32_t* voxels, int64_t num_points, int64_t num_voxels) {
+  std::fill_n(counts, num_voxels, 0);
+  for (int64_t n = 0; n < num_points; ++n) ++counts[voxels[n]];
+}
+
+// One cloud [3, N] about `mean` [3] to coordinates in voxels and linear voxel indices; the arithmetic, and so each
+// rounding, is that of zoo/ops/reference.py.
+template <typename T>
+ZOO_SIMD void plan_cloud(T* __restrict out, int32_t* __restrict voxels, const T* __restrict coords, const T* mean,
+                         int64_t num_points, int32_t resolution, bool normalize) {
+  const T *x = coords, *y = coords + num_points, *z = coords + 2 * num_points;
+  bool identical = true;
+  for (int64_t n = 0; n < num_points; ++n) identical &= x[n] == x[0] && y[n] == y[0] && z[n] == z[0];
+  T furthest = 0;
+  if (normalize) {
+    for (int64_t n = 0; n < num_points; ++n) {
+      const T a = x[n] - mean[0], b = y[n] - mean[1], c = z[n] - mean[2];
+      const T square = a * a + b * b + c * c;
+      furthest = square > furthest ? square : furthest;
+    }
+  }
+  const T diameter = normalize ? std::sqrt(furthest) * 2 : T(2);
+  const T scale = static_cast<T>(resolution), highest = static_cast<T>(resolution - 1);
+  for (int axis = 0; axis < 3; ++axis) {
+    const T* from = coords + axis * num_points;
+    T* to = out + axis * num_points;
+    const T middle = mean[axis];
+    if (identical || diameter == 0) {
+      std::fill_n(to, num_points, std::min(T(0.5) * scale, highest));
+      continue;
+    }
+    for (int64_t n = 0; n < num_points; ++n) {
+      const T centered = from[n] - middle;
+      T at = (normalize ? centered / diameter + T(0.5) : (centered + 1) / 2) * scale;
+      at = at < 0 ? T(0) : at;
+      to[n] = at > highest ? highest : at;
+    }
+  }
+  const T *i = out, *j = out + num_points, *k = out + 2 * num_points;
+  for (int64_t n = 0; n < num_points; ++n) {  // half to even, as the processor rounds by default
+    const int32_t a = static_cast<int32_t>(std::nearbyint(i[n]));
+    const int32_t b = static_cast<int32_t>(std::nearbyint(j[n]));
+    const int32_t c = static_cast<int32_t>(std::nearbyint(k[n]));
+    voxels[n] = (a * resolution + b) * resolution + c;
+  }
+}
+
+std::tuple<Tensor, Tensor, Tensor> voxel_plan(Tensor coords, Tensor mean, int64_t resolution, bool normalize) {
+  const int64_t batch = coords.size(0), num_points = coords.size(2), num_voxels = resolution * resolution * resolution;
+  coords = contiguous(coords);
+  mean = contiguous(mean);
+  Tensor out = empty(coords, {batch, 3, num_points});
+  Tensor voxels = empty(coords, {batch, num_points}, ScalarType::Int);
+  Tensor counts = empty(coords, {batch, num_voxels}, ScalarType::Int);
+  dispatch_wide("voxel_plan", coords.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = data<T>(coords);
+    check_finite("voxel_plan", from, coords.numel());
+    parallel(batch, 16 * num_points + num_voxels, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) {
+        int32_t* cloud = mutable_data<int32_t>(voxels) + b * num_points;
+        plan_cloud<T>(mutable_data<T>(out) + b * 3 * num_points, cloud, from + b * 3 * num_points,
+                      data<T>(mean) + b * 3, num_points, static_cast<int32_t>(resolution), normalize);
+        count_points(mutable_data<int32_t>(counts) + b * num_voxels, cloud, num_points, num_voxels);
+      }
+    });
+  });
+  return {out, voxels, counts};
+}
+
+std::tuple<Tensor, Tensor> voxel_index(Tensor coords, int64_t resolution) {
+  const int64_t batch = coords.size(0), num_points = coords.size(2), num_voxels = resolution * resolution * resolution;
+  coords = contiguous(coords);
+  Tensor voxels = empty(coords, {batch, num_points}, ScalarType::Int);
+  Tensor counts = empty(coords, {batch, num_voxels}, ScalarType::Int);
+  dispatch_index("avg_voxelize", coords.scalar_type(), [&](auto zero) {
+    using I = decltype(zero);
+    const I* from = data<I>(coords);
+    for (int64_t i = 0; i < coords.numel(); ++i)
+      if (from[i] < 0 || from[i] >= resolution)
+        refuse("avg_voxelize: coordinate ", from[i], " is out of range: it must be in [0, ", resolution - 1, "]");
+    parallel(batch, 4 * num_points + num_voxels, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) {
+        const I *x = from + b * 3 * num_points, *y = x + num_points, *z = y + num_points;
+        int32_t* cloud = mutable_data<int32_t>(voxels) + b * num_points;
+        for (int64_t n = 0; n < num_points; ++n)
+          cloud[n] = static_cast<int32_t>((x[n] * resolution + y[n]) * resolution + z[n]);
+        count_points(mutable_data<int32_t>(counts) + b * num_voxels, cloud, num_points, num_voxels);
+      }
+    });
+  });
+  return {voxels, counts};
+}
+
+void voxelize_into(const Tensor& out, const Tensor& features_, const Tensor& voxels_, const Tensor& counts_) {
+  const Tensor features = contiguous(features_), voxels = contiguous(voxels_), counts = contiguous(counts_);
+  const int64_t batch = features.size(0), channels = features.size(1), num_points = features.size(2);
+  const int64_t num_voxels = counts.size(1);
+  std::vector<std::vector<std::pair<int32_t, int32_t>>> shared(batch);  // voxels of several points, and how many
+  parallel(batch, num_voxels, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      const int32_t* count = data<int32_t>(counts) + b * num_voxels;
+      for (int64_t v = 0; v < num_voxels; ++v)
+        if (count[v] > 1) shared[b].emplace_back(static_cast<int32_t>(v), count[v]);
+    }
+  });
+  dispatch_floating("avg_voxelize", features.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    accumulate_slabs(mutable_data<T>(out), batch * channels, num_voxels, [&](int64_t slab, Wide<T>* table) {
+      const int64_t b = slab / channels;
+      const T* values = data<T>(features) + slab * num_points;
+      const int32_t* voxel = data<int32_t>(voxels) + b * num_points;
+      for (int64_t n = 0; n < num_points; ++n) table[voxel[n]] += static_cast<Wide<T>>(values[n]);
+      for (const auto& [v, count] : shared[b]) table[v] /= static_cast<Wide<T>>(count);
+    });
+  });
+}
+
+Tensor avg_voxelize(Tensor features, Tensor voxels, Tensor counts) {
+  Tensor out = empty(features, {features.size(0), features.size(1), counts.size(1)});
+  voxelize_into(out, features, voxels, counts);
+  return out;
+}
+
+void avg_voxelize_out(Tensor features, Tensor voxels, Tensor counts, Tensor out) {
+  voxelize_into(out, features, voxels, counts);
+}
+
+// out[n] = grad[voxel[n]] / count[n], for one channel.
+template <typename T>
+ZOO_SIMD void spread(T* __restrict out, const T* __restrict grad, const int32_t* __restrict voxel,
+                     const Wide<T>* __restrict count, int64_t num_points) {
+  for (int64_t n = 0; n < num_points; ++n) out[n] = static_cast<T>(static_cast<Wide<T>>(grad[voxel[n]]) / count[n]);
+}
+
+Tensor avg_voxelize_backward(Tensor grad, Tensor voxels, Tensor counts) {
+  grad = contiguous(grad);
+  voxels = contiguous(voxels);
+  counts = contiguous(counts);
+  const int64_t batch = grad.size(0), channels = grad.size(1), num_points = voxels.size(1);
+  const int64_t num_voxels = counts.size(1);
+  Tensor out = empty(grad, {batch, channels, num_points});
+  dispatch_floating("avg_voxelize", grad.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    std::vector<Wide<T>> count(batch * num_points);
+    for (int64_t i = 0; i < batch * num_points; ++i)
+      count[i] = static_cast<Wide<T>>(data<int32_t>(counts)[i / num_points * num_voxels + data<int32_t>(voxels)[i]]);
+    parallel(batch * channels, 2 * num_points, [&](int64_t begin, int64_t end) {
+      for (int64_t slab = begin; slab < end; ++slab) {
+        const int64_t b = slab / channels;
+        spread<T>(mutable_data<T>(out) + slab * num_points, data<T>(grad) + slab * num_voxels,
+                  data<int32_t>(voxels) + b * num_points, count.data() + b * num_points, num_points);
+      }
+    });
+  });
+  return out;
+}
+
+}  // namespace
+}  // namespace zoo
+
+STABLE_TORCH_LIBRARY_IMPL(zoo, CPU, m) {
+  m.impl("voxel_plan", TORCH_BOX(&zoo::voxel_plan));
+  m.impl("voxel_index", TORCH_BOX(&zoo::voxel_index));
+  m.impl("avg_voxelize", TORCH_BOX(&zoo::avg_voxelize));
+  m.impl("avg_voxelize_out", TORCH_BOX(&zoo::avg_voxelize_out));
+  m.impl("avg_voxelize_backward", TORCH_BOX(&zoo::avg_voxelize_backward));
+}

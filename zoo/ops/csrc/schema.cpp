@@ -1,0 +1,26 @@
+// The operators of the library `zoo`: what each takes and gives. zoo/ops/native.py says what they mean.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(zoo, m) {
+  m.def("temporal_shift(Tensor x, int num_frames, int shift_div, int first, int second) -> Tensor");
+  m.def("temporal_shift_(Tensor(a!) x, int num_frames, int shift_div, int first, int second) -> ()");
+  m.def("temporal_shift_out(Tensor x, int num_frames, int shift_div, int first, int second, Tensor(a!) out) -> ()");
+  m.def("online_shift(Tensor x, Tensor past) -> (Tensor, Tensor)");
+
+  m.def("voxel_plan(Tensor coords, Tensor mean, int resolution, bool normalize) -> (Tensor, Tensor, Tensor)");
+  m.def("voxel_index(Tensor coords, int resolution) -> (Tensor, Tensor)");
+  m.def("avg_voxelize(Tensor features, Tensor voxels, Tensor counts) -> Tensor");
+  m.def("avg_voxelize_out(Tensor features, Tensor voxels, Tensor counts, Tensor(a!) out) -> ()");
+  m.def("avg_voxelize_backward(Tensor grad, Tensor voxels, Tensor counts) -> Tensor");
+  m.def("trilinear_devoxelize(Tensor grid, Tensor coords) -> Tensor");
+  m.def("trilinear_devoxelize_out(Tensor grid, Tensor coords, Tensor(a!) out) -> ()");
+  m.def("trilinear_devoxelize_backward(Tensor grad, Tensor coords, int resolution) -> Tensor");
+
+  m.def("furthest_point_sample(Tensor points, int num_samples) -> Tensor");
+  m.def("ball_query(Tensor centers, Tensor points, float radius, int num_neighbors) -> Tensor");
+  m.def("gather_points(Tensor features, Tensor indices) -> Tensor");
+  m.def("gather_points_backward(Tensor grad, Tensor indices, int num_points) -> Tensor");
+  m.def("three_nn(Tensor points, Tensor centers) -> (Tensor, Tensor)");
+  m.def("three_interpolate(Tensor features, Tensor indices, Tensor weights) -> Tensor");
+  m.def("three_interpolate_backward(Tensor grad, Tensor indices, Tensor weights, int num_centers) -> Tensor");
+}
