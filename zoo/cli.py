@@ -155,12 +155,15 @@ def _build_ops(options: argparse.Namespace) -> None:
     from zoo.ops import build
 
     folder = build.cache_folder()
-    if not options.force and all(build.find_library(name) for name in build.LIBRARIES):
-        print(f"the operators are built already: {build.find_library(build.LIBRARIES[0])}")
+    built = build.find_library("_C_cpu")
+    if built and not options.force:
+        print(f"the operators are built already: {built}")
         return
     try:
-        for path in build.build(folder):
-            print(path)
+        libraries = build.build(folder)
+        print("\n".join(map(str, libraries)))
+        if not any(path.stem == "_C_cuda" for path in libraries):
+            print("without CUDA kernels: no CUDA toolkit was found, or this PyTorch knows no CUDA")
     except build.BuildError as error:
         raise ZooError(str(error)) from error
 

@@ -11,9 +11,10 @@ from typing import Literal
 import torch
 
 from zoo.ops import reference
-from zoo.ops.build import LIBRARIES, find_library
+from zoo.ops.build import find_library
 
 _native: ModuleType | None = None
+_devices: tuple[str, ...] = ()  # whose kernels are loaded
 _why_not = ""
 _warned = False
 
@@ -30,10 +31,11 @@ def backend(device: str | torch.device = "cpu") -> Literal["native", "reference"
 
 
 def why() -> str:
-    """In words, what is in use on a CPU, and why."""
+    """In words, what is in use, and why."""
     wanted = os.environ.get("ZOO_OPS", "auto")
     if backend() == "native":
-        return f"compiled, {find_library('_C_cpu')}"
+        devices = [device for device in ("cpu", "cuda") if device in _devices]
+        return f"compiled for {' and '.join(devices)}, {find_library('_C_cpu')}"
     return "plain PyTorch, as ZOO_OPS=reference wants" if wanted == "reference" else f"plain PyTorch: {_why_not}"
 
 
@@ -41,10 +43,11 @@ def implementation(device: torch.device) -> ModuleType:
     """The module whose functions compute the operators on ``device``."""
     global _warned
     chosen = _chosen(device.type)
-    if chosen is reference and _native is None and not _warned and not torch.compiler.is_compiling():
-        _warned = True
+    if chosen is reference and not _warned and not torch.compiler.is_compiling():
         if os.environ.get("ZOO_OPS") != "reference":
-            warnings.warn(f"the operators run in plain PyTorch, which is slower: {_why_not}", stacklevel=4)
+            reason = _why_not or f"the compiled operators have no kernels for {device.type}"
+            warnings.warn(f"the operators run in plain PyTorch, which is slower: {reason}", stacklevel=4)
+        _warned = True
     return chosen
 
 
@@ -54,21 +57,25 @@ def _chosen(device_type: str) -> ModuleType:
         raise RuntimeError(f"ZOO_OPS is 'auto', 'native' or 'reference', not {wanted!r}")
     if wanted == "native" and _native is None:
         raise RuntimeError(f"ZOO_OPS=native, but {_why_not}; or set ZOO_OPS=reference")
-    if wanted == "reference" or _native is None or device_type not in ("cpu", "meta"):
+    if wanted == "reference" or _native is None or device_type not in _devices:
         return reference
     return _native
 
 
 def _load() -> None:
     """Load the libraries that were built."""
-    global _native, _why_not
-    path = find_library(LIBRARIES[0])
-    if path is None:
+    global _native, _devices, _why_not
+    cpu, cuda = find_library("_C_cpu"), find_library("_C_cuda")
+    if cpu is None:
         _why_not = "the compiled operators are not built: run `zoo build-ops`"
         return
     try:
-        torch.ops.load_library(str(path))
+        torch.ops.load_library(str(cpu))
         _native = importlib.import_module("zoo.ops.native")
+        _devices = ("cpu", "meta")
+        if cuda is not None and torch.version.cuda is not None:
+            torch.ops.load_library(str(cuda))
+            _devices = ("cpu", "meta", "cuda")
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         _why_not = f"the compiled operators do not load ({reason}): build them again with `zoo build-ops --force`"

@@ -28,7 +28,11 @@ CPU_FLAGS = (
     *("-fno-trapping-math", "-Wall", "-Wextra", "-Wno-psabi"),
 )
 SANITIZE_FLAGS = ("-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-g")
-LIBRARIES = ("_C_cpu",)
+CUDA_FLAGS = (
+    *("-O3", "-std=c++17", "-DUSE_CUDA", "-Xcompiler", "-fPIC,-fvisibility=hidden"),
+    *("-gencode", "arch=compute_80,code=sm_80", "-gencode", "arch=compute_90,code=sm_90"),
+    *("-gencode", "arch=compute_90,code=compute_90"),  # and PTX for what comes after
+)
 
 
 class BuildError(RuntimeError):
@@ -57,9 +61,11 @@ def cache_folder() -> Path:
 def build(folder: Path, sanitize: bool = False) -> list[Path]:
     """Build the libraries into ``folder``; what is there already is replaced at once, and only by what works.
 
+    The CUDA kernels are built where there is a toolkit, whether or not there is a GPU, and PyTorch knows CUDA.
+
     Args:
         folder: is made where it is missing.
-        sanitize: with the sanitisers for addresses and undefined behaviour, to be run under their libraries.
+        sanitize: the CPU kernels with the sanitisers for addresses and undefined behaviour; no CUDA kernels.
 
     Returns:
         The libraries.
@@ -71,27 +77,54 @@ def build(folder: Path, sanitize: bool = False) -> list[Path]:
     if not compiler:
         raise MissingToolError("no C++ compiler was found: install g++, or name yours in CXX")
     torch = _torch_folder()
-    flags = [*CPU_FLAGS, *(SANITIZE_FLAGS if sanitize else ()), *(["-DZOO_SANITIZE"] if sanitize else ())]
-    flags += [f"-DTORCH_TARGET_VERSION={TARGET_VERSION}", f"-ffile-prefix-map={SOURCES}=.", "-isystem"]
-    flags += [str(torch / "include")]
-    sources = [SOURCES / "schema.cpp", *sorted((SOURCES / "cpu").glob("*.cpp"))]
+    common = [f"-DTORCH_TARGET_VERSION={TARGET_VERSION}", "-isystem", str(torch / "include")]
+    extra = [*SANITIZE_FLAGS, "-DZOO_SANITIZE"] if sanitize else []
+    hide = f"-ffile-prefix-map={SOURCES}=."
+    compile_cpu = [compiler, *CPU_FLAGS, *extra, hide, *common]
+    link_cpu = [compiler, "-shared", *extra, f"-L{torch / 'lib'}", "-ltorch_cpu"]
+    libraries = {"_C_cpu": ([SOURCES / "schema.cpp", *sorted((SOURCES / "cpu").glob("*.cpp"))], compile_cpu, link_cpu)}
+    toolkit = None if sanitize else find_cuda_toolkit()
+    if toolkit is not None and (torch / "lib/libtorch_cuda.so").is_file():
+        compile_cuda = [str(toolkit / "bin/nvcc"), *CUDA_FLAGS, "-Xcompiler", hide, *common]
+        link_cuda = [compiler, "-shared", f"-L{torch / 'lib'}", "-ltorch_cuda", "-ltorch_cpu"]
+        link_cuda += [f"-L{toolkit / 'lib64'}", "-lcudart_static", "-lrt", "-lpthread", "-ldl"]
+        libraries["_C_cuda"] = (sorted((SOURCES / "cuda").glob("*.cu")), compile_cuda, link_cuda)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            objects = [Path(temporary) / f"{source.stem}.o" for source in sources]
-            compiling = [
-                [compiler, *flags, "-c", str(source), "-o", str(target)]
-                for source, target in zip(sources, objects, strict=True)
-            ]
+            compiling, linking = [], []
+            for name, (sources, compile_command, link_command) in libraries.items():
+                objects = [f"{temporary}/{name}_{source.stem}.o" for source in sources]
+                for source, target in zip(sources, objects, strict=True):
+                    compiling.append([*compile_command, "-c", str(source), "-o", target])
+                first, *rest = link_command
+                linking.append([first, *objects, *rest, "-o", f"{temporary}/{name}.so"])
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 list(pool.map(_run, compiling))
-            library = Path(temporary) / "_C_cpu.so"
-            linking = [compiler, "-shared", *map(str, objects), *(SANITIZE_FLAGS if sanitize else ())]
-            _run([*linking, f"-L{torch / 'lib'}", "-ltorch_cpu", "-o", str(library)])
-            os.replace(library, folder / library.name)
+            for command in linking:
+                _run(command)
+            for name in libraries:
+                os.replace(f"{temporary}/{name}.so", folder / f"{name}.so")
     except OSError as error:
         raise BuildError(f"{folder}: the operators cannot be written there ({error.strerror})") from error
-    return [folder / "_C_cpu.so"]
+    return [folder / f"{name}.so" for name in libraries]
+
+
+def find_cuda_toolkit() -> Path | None:
+    """The folder of a CUDA toolkit: the one of CUDA_HOME, the one that nvcc belongs to, or the usual one.
+
+    The ``nvcc`` on the PATH may be a script in another folder that calls the real one, so it is asked where it lives.
+    """
+    candidates = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")]
+    nvcc = shutil.which("nvcc")
+    if nvcc:
+        said = subprocess.run([nvcc, "--dryrun", "none.cu"], capture_output=True, text=True).stderr
+        candidates += re.findall(r"^#\$ TOP=(.*)$", said, re.MULTILINE)
+    candidates.append("/usr/local/cuda")
+    for folder in candidates:
+        if folder and (Path(folder) / "bin/nvcc").is_file() and (Path(folder) / "include/cuda_runtime.h").is_file():
+            return Path(folder).resolve()
+    return None
 
 
 def platform_tag() -> str:
@@ -101,7 +134,9 @@ def platform_tag() -> str:
 
 def _digest() -> str:
     """What the libraries are made of, in a few letters."""
-    digest = hashlib.sha256(" ".join((TARGET_VERSION, platform.machine(), sys.platform, *CPU_FLAGS)).encode())
+    digest = hashlib.sha256(
+        " ".join((TARGET_VERSION, platform.machine(), sys.platform, *CPU_FLAGS, *CUDA_FLAGS)).encode()
+    )
     for path in sorted(SOURCES.rglob("*")):
         if path.suffix in (".cpp", ".h", ".cu", ".cuh"):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())

@@ -58,7 +58,7 @@ def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor) -> Tensor:
 
 def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
     """See the reference."""
-    out: Tensor = _zoo.trilinear_devoxelize(grid, coords.detach())
+    out: Tensor = _zoo.trilinear_devoxelize(grid, coords.detach().to(_sums(grid.dtype)))
     return out
 
 
@@ -88,8 +88,7 @@ def group_points(features: Tensor, indices: Tensor) -> Tensor:
 def three_nn_interpolate(points: Tensor, centers: Tensor, features: Tensor) -> Tensor:
     """See the reference."""
     indices, weights = _zoo.three_nn(_wide(points.detach()), _wide(centers.detach()))
-    sums = torch.float64 if features.dtype == torch.float64 else torch.float32
-    out: Tensor = _zoo.three_interpolate(features, indices, weights.to(sums))
+    out: Tensor = _zoo.three_interpolate(features, indices, weights.to(_sums(features.dtype)))
     return out
 
 
@@ -100,6 +99,11 @@ def _offsets(online: bool) -> tuple[int, int]:
 
 def _wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _sums(dtype: torch.dtype) -> torch.dtype:
+    """The type that sums of features are made in; coordinates and weights are given to the kernels in it."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 class _ShiftInPlace(torch.autograd.Function):
@@ -219,6 +223,11 @@ def _(features: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
 @register_fake("zoo::three_interpolate_backward")
 def _(grad: Tensor, indices: Tensor, weights: Tensor, num_centers: int) -> Tensor:
     return grad.new_empty(*grad.shape[:2], num_centers)
+
+
+@register_fake("zoo::scatter_sorted")
+def _(values: Tensor, targets: Tensor, order: Tensor, weights: Tensor, size: int) -> Tensor:
+    return values.new_empty(*values.shape[:2], size)
 
 
 def _is_dense(x: Tensor) -> bool:

@@ -23,4 +23,5 @@ STABLE_TORCH_LIBRARY(zoo, m) {
   m.def("three_nn(Tensor points, Tensor centers) -> (Tensor, Tensor)");
   m.def("three_interpolate(Tensor features, Tensor indices, Tensor weights) -> Tensor");
   m.def("three_interpolate_backward(Tensor grad, Tensor indices, Tensor weights, int num_centers) -> Tensor");
+  m.def("scatter_sorted(Tensor values, Tensor targets, Tensor order, Tensor weights, int size) -> Tensor");
 }

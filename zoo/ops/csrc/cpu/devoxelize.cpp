@@ -10,34 +10,34 @@ constexpr int corners = 8;
 
 // The eight voxels around every point of a cloud and their weights, [8, N] each, the lower corner first. A point on a
 // plane of the grid has no upper corner there; the lower one stands in for it, with weight 0.
-template <typename T, typename W>
-void find_corners(int32_t* indices, W* weights, const T* coords, int64_t num_points, int64_t resolution) {
-  const T *x = coords, *y = x + num_points, *z = y + num_points;
+template <typename W>
+void find_corners(int32_t* indices, W* weights, const W* coords, int64_t num_points, int64_t resolution) {
+  const W *x = coords, *y = x + num_points, *z = y + num_points;
   for (int64_t n = 0; n < num_points; ++n) {
-    const T at[3] = {x[n], y[n], z[n]};
+    const W at[3] = {x[n], y[n], z[n]};
     int64_t low[3];
-    T part[3];
+    W part[3];
     for (int axis = 0; axis < 3; ++axis) {
       low[axis] = static_cast<int64_t>(at[axis]);
-      part[axis] = at[axis] - static_cast<T>(low[axis]);
+      part[axis] = at[axis] - static_cast<W>(low[axis]);
     }
     for (int corner = 0; corner < corners; ++corner) {
       int64_t index = 0;
-      T weight = 1;
+      W weight = 1;
       for (int axis = 0; axis < 3; ++axis) {
         const bool up = corner >> (2 - axis) & 1;
         index = index * resolution + low[axis] + (up && part[axis] > 0);
         weight *= up ? part[axis] : 1 - part[axis];
       }
       indices[corner * num_points + n] = static_cast<int32_t>(index);
-      weights[corner * num_points + n] = static_cast<W>(weight);
+      weights[corner * num_points + n] = weight;
     }
   }
 }
 
-template <typename T>
-void check_range(const T* coords, int64_t count, int64_t resolution) {
-  const Wide<T> highest = static_cast<Wide<T>>(resolution - 1);
+template <typename W>
+void check_range(const W* coords, int64_t count, int64_t resolution) {
+  const W highest = static_cast<W>(resolution - 1);
   bool inside = true;
   for (int64_t i = 0; i < count; ++i) inside &= coords[i] >= 0 && coords[i] <= highest;
   for (int64_t i = 0; i < count && !inside; ++i)
@@ -54,20 +54,11 @@ struct Corners {
   Corners(const Tensor& coords, int64_t resolution)
       : indices(coords.size(0) * corners * coords.size(2)), weights(indices.size()) {
     const int64_t num_points = coords.size(2), cloud = corners * num_points;
-    dispatch_floating("trilinear_devoxelize", coords.scalar_type(), [&](auto zero) {
-      using C = decltype(zero);
-      const C* from = data<C>(coords);
-      check_range(from, coords.numel(), resolution);
-      parallel(coords.size(0), 8 * cloud, [&](int64_t begin, int64_t end) {
-        for (int64_t b = begin; b < end; ++b) {
-          if constexpr (std::is_same_v<C, Wide<C>>) {
-            find_corners(&indices[b * cloud], &weights[b * cloud], from + b * 3 * num_points, num_points, resolution);
-          } else {
-            const std::vector<float> wide(from + b * 3 * num_points, from + (b + 1) * 3 * num_points);
-            find_corners(&indices[b * cloud], &weights[b * cloud], wide.data(), num_points, resolution);
-          }
-        }
-      });
+    const W* from = data<W>(coords);
+    check_range(from, coords.numel(), resolution);
+    parallel(coords.size(0), 8 * cloud, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b)
+        find_corners(&indices[b * cloud], &weights[b * cloud], from + b * 3 * num_points, num_points, resolution);
     });
   }
 };

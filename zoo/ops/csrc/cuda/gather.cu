@@ -1,0 +1,214 @@
+// Columns of a table by index, interpolation between three of them, their transposes, and sums in a fixed order.
+#include "common.cuh"
+
+namespace zoo {
+namespace {
+
+template <typename T, typename I>
+struct Gather {
+  T* out;
+  const T* features;
+  const I* indices;
+  int64_t channels, num_points, count;
+
+  template <typename Index>
+  __device__ void operator()(Index i) const {
+    const auto slab = i / static_cast<Index>(count);
+    const int64_t b = slab / static_cast<Index>(channels), m = i % static_cast<Index>(count);
+    const I index = clamp<I>(indices[b * count + m], 0, static_cast<I>(num_points - 1));
+    out[i] = features[static_cast<int64_t>(slab) * num_points + index];
+  }
+};
+
+void check_any(int64_t num_points, const Tensor& indices) {
+  if (num_points == 0 && indices.numel() > 0) refuse("gather_points or group_points: there are no points to gather");
+}
+
+Tensor gather_points(Tensor features, Tensor indices) {
+  const DeviceGuard guard(features.get_device_index());
+  check_any(features.size(2), indices);
+  features = contiguous(features);
+  indices = contiguous(indices);
+  Tensor out = empty(features, {features.size(0), features.size(1), indices.size(1)});
+  dispatch_floating("gather_points", features.scalar_type(), [&](auto zero) {
+    dispatch_index("gather_points", indices.scalar_type(), [&](auto index_zero) {
+      using T = decltype(zero);
+      using I = decltype(index_zero);
+      for_each(out.numel(), stream_of(features),
+               Gather<T, I>{mutable_data<T>(out), data<T>(features), data<I>(indices), features.size(1),
+                            features.size(2), indices.size(1)});
+    });
+  });
+  return out;
+}
+
+template <typename T, typename I>
+struct Scatter {
+  Wide<T>* sums;
+  const T* grad;
+  const I* indices;
+  int64_t channels, num_points, count;
+
+  template <typename Index>
+  __device__ void operator()(Index i) const {
+    const auto slab = i / static_cast<Index>(count);
+    const int64_t b = slab / static_cast<Index>(channels), m = i % static_cast<Index>(count);
+    const I index = clamp<I>(indices[b * count + m], 0, static_cast<I>(num_points - 1));
+    atomicAdd(sums + static_cast<int64_t>(slab) * num_points + index, static_cast<Wide<T>>(grad[i]));
+  }
+};
+
+Tensor gather_points_backward(Tensor grad, Tensor indices, int64_t num_points) {
+  const DeviceGuard guard(grad.get_device_index());
+  const cudaStream_t stream = stream_of(grad);
+  check_any(num_points, indices);
+  grad = contiguous(grad);
+  indices = contiguous(indices);
+  Tensor out = empty(grad, {grad.size(0), grad.size(1), num_points});
+  dispatch_floating("gather_points", grad.scalar_type(), [&](auto zero) {
+    dispatch_index("gather_points", indices.scalar_type(), [&](auto index_zero) {
+      using T = decltype(zero);
+      using I = decltype(index_zero);
+      accumulate<T>(out, stream, [&](Wide<T>* sums) {
+        for_each(grad.numel(), stream,
+                 Scatter<T, I>{sums, data<T>(grad), data<I>(indices), grad.size(1), num_points, indices.size(1)});
+      });
+    });
+  });
+  return out;
+}
+
+constexpr int neighbors = 3;
+
+template <typename T>
+struct Interpolate {
+  T* out;
+  const T* features;
+  const int32_t* indices;
+  const Wide<T>* weights;
+  int64_t channels, num_centers, count;
+
+  template <typename Index>
+  __device__ void operator()(Index i) const {
+    const auto slab = i / static_cast<Index>(count);
+    const int64_t b = slab / static_cast<Index>(channels), n = i % static_cast<Index>(count);
+    const T* row = features + static_cast<int64_t>(slab) * num_centers;
+    Wide<T> sum = 0;
+#pragma unroll
+    for (int k = 0; k < neighbors; ++k) {
+      const int64_t at = (b * neighbors + k) * count + n;
+      sum += weights[at] * static_cast<Wide<T>>(row[indices[at]]);
+    }
+    out[i] = static_cast<T>(sum);
+  }
+};
+
+Tensor three_interpolate(Tensor features, Tensor indices, Tensor weights) {
+  const DeviceGuard guard(features.get_device_index());
+  features = contiguous(features);
+  indices = contiguous(indices);
+  weights = contiguous(weights);
+  Tensor out = empty(features, {features.size(0), features.size(1), indices.size(2)});
+  dispatch_floating("three_nn_interpolate", features.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    for_each(out.numel(), stream_of(features),
+             Interpolate<T>{mutable_data<T>(out), data<T>(features), data<int32_t>(indices), data<Wide<T>>(weights),
+                            features.size(1), features.size(2), indices.size(2)});
+  });
+  return out;
+}
+
+template <typename T>
+struct InterpolateBackward {
+  Wide<T>* sums;
+  const T* grad;
+  const int32_t* indices;
+  const Wide<T>* weights;
+  int64_t channels, num_centers, count;
+
+  template <typename Index>
+  __device__ void operator()(Index i) const {
+    const auto slab = i / static_cast<Index>(count);
+    const int64_t b = slab / static_cast<Index>(channels), n = i % static_cast<Index>(count);
+    Wide<T>* row = sums + static_cast<int64_t>(slab) * num_centers;
+#pragma unroll
+    for (int k = 0; k < neighbors; ++k) {
+      const int64_t at = (b * neighbors + k) * count + n;
+      atomicAdd(row + indices[at], weights[at] * static_cast<Wide<T>>(grad[i]));
+    }
+  }
+};
+
+Tensor three_interpolate_backward(Tensor grad, Tensor indices, Tensor weights, int64_t num_centers) {
+  const DeviceGuard guard(grad.get_device_index());
+  const cudaStream_t stream = stream_of(grad);
+  grad = contiguous(grad);
+  indices = contiguous(indices);
+  weights = contiguous(weights);
+  Tensor out = empty(grad, {grad.size(0), grad.size(1), num_centers});
+  dispatch_floating("three_nn_interpolate", grad.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    accumulate<T>(out, stream, [&](Wide<T>* sums) {
+      for_each(grad.numel(), stream,
+               InterpolateBackward<T>{sums, data<T>(grad), data<int32_t>(indices), data<Wide<T>>(weights), grad.size(1),
+                                      num_centers, grad.size(2)});
+    });
+  });
+  return out;
+}
+
+// The sums of a scatter whose targets are sorted: the thread at which a run begins adds it up, always in one order.
+template <typename T>
+struct SumRuns {
+  T* out;
+  const T* values;
+  const int32_t* targets;
+  const int64_t* order;
+  const Wide<T>* weights;
+  int64_t channels, num_points, length, size;
+
+  template <typename Index>
+  __device__ void operator()(Index i) const {
+    const auto slab = i / static_cast<Index>(length);
+    const int64_t b = slab / static_cast<Index>(channels), start = i % static_cast<Index>(length);
+    const int32_t* target = targets + b * length;
+    const int32_t here = target[start];
+    if (start > 0 && target[start - 1] == here) return;
+    Wide<T> sum = 0;
+    for (int64_t j = start; j < length && target[j] == here; ++j) {
+      const int64_t from = order[b * length + j];
+      sum += weights[b * length + from] *
+             static_cast<Wide<T>>(values[static_cast<int64_t>(slab) * num_points + from % num_points]);
+    }
+    out[static_cast<int64_t>(slab) * size + here] = static_cast<T>(sum);
+  }
+};
+
+Tensor scatter_sorted(Tensor values, Tensor targets, Tensor order, Tensor weights, int64_t size) {
+  const DeviceGuard guard(values.get_device_index());
+  const cudaStream_t stream = stream_of(values);
+  values = contiguous(values);
+  targets = contiguous(targets);
+  order = contiguous(order);
+  weights = contiguous(weights);
+  Tensor out = empty(values, {values.size(0), values.size(1), size});
+  fill_zero(out, stream);
+  dispatch_floating("scatter_sorted", values.scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    for_each(values.size(0) * values.size(1) * targets.size(1), stream,
+             SumRuns<T>{mutable_data<T>(out), data<T>(values), data<int32_t>(targets), data<int64_t>(order),
+                        data<Wide<T>>(weights), values.size(1), values.size(2), targets.size(1), size});
+  });
+  return out;
+}
+
+}  // namespace
+}  // namespace zoo
+
+STABLE_TORCH_LIBRARY_IMPL(zoo, CUDA, m) {
+  m.impl("gather_points", TORCH_BOX(&zoo::gather_points));
+  m.impl("gather_points_backward", TORCH_BOX(&zoo::gather_points_backward));
+  m.impl("three_interpolate", TORCH_BOX(&zoo::three_interpolate));
+  m.impl("three_interpolate_backward", TORCH_BOX(&zoo::three_interpolate_backward));
+  m.impl("scatter_sorted", TORCH_BOX(&zoo::scatter_sorted));
+}
