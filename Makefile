@@ -1,10 +1,10 @@
-# make demo | test | setup | lint | format: everything happens in .venv
+# make demo | test | setup | lint | format | sanitize: everything happens in .venv
 PYTHON ?= python3
 VIDEO ?= out/demo/gesture.mp4
 CLOUD ?= out/demo/tabletop.ply
 BIN := .venv/bin
 
-.PHONY: setup demo test lint format
+.PHONY: setup demo test lint format sanitize
 setup: .venv/ready
 
 .venv/ready: pyproject.toml $(wildcard zoo/ops/csrc/* zoo/ops/csrc/*/*) zoo/ops/build.py
@@ -22,6 +22,13 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# The operators under the sanitisers for addresses and undefined behaviour.
+SANITIZERS = $(foreach name,libasan.so libubsan.so libstdc++.so.6,$(shell $${CXX:-g++} -print-file-name=$(name)))
+sanitize: setup
+	ZOO_CACHE=out/sanitize $(BIN)/zoo build-ops --sanitize
+	ZOO_CACHE=out/sanitize ZOO_OPS=native LD_PRELOAD='$(SANITIZERS)' ASAN_OPTIONS=detect_leaks=0 \
+		$(BIN)/python -m pytest tests/ops
 
 lint: setup
 	$(BIN)/ruff check .

@@ -76,6 +76,7 @@ def _build_parser() -> _Parser:
 
     building = commands.add_parser("build-ops", help="compile the operators for this machine")
     building.add_argument("--force", action="store_true", help="also where they are built already")
+    building.add_argument("--sanitize", action="store_true", help="with sanitisers, for `make sanitize`")
     building.set_defaults(command=_build_ops)
     return parser
 
@@ -160,9 +161,9 @@ def _build_ops(options: argparse.Namespace) -> None:
         print(f"the operators are built already: {built}")
         return
     try:
-        libraries = build.build(folder)
+        libraries = build.build(folder, options.sanitize)
         print("\n".join(map(str, libraries)))
-        if not any(path.stem == "_C_cuda" for path in libraries):
+        if not options.sanitize and not any(path.stem == "_C_cuda" for path in libraries):
             print("without CUDA kernels: no CUDA toolkit was found, or this PyTorch knows no CUDA")
     except build.BuildError as error:
         raise ZooError(str(error)) from error

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from jsonargparse import ArgumentParser
 
 import zoo
 from tests.data.test_training_sets import write_scenes, write_tracks
 from zoo.engine.config import TrainConfig
 from zoo.engine.metrics import accuracy, confusion_matrix, mean_iou
 
+ArgumentParser = pytest.importorskip("jsonargparse").ArgumentParser
 ROOT = Path(__file__).parents[2]
 
 

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.library import register_autograd, register_fake
 from torch.utils.flop_counter import register_flop_formula
 
+from zoo.ops import reference
+
 _zoo = torch.ops.zoo
 
 
@@ -52,13 +54,17 @@ def voxel_index(coords: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
 
 def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor) -> Tensor:
     """See the reference."""
-    out: Tensor = _zoo.avg_voxelize(features, voxels, counts)
+    out: Tensor
+    if _in_order(features):
+        out = _zoo.avg_voxelize_sorted(features, voxels, counts, voxels.argsort(dim=1, stable=True))
+    else:
+        out = _zoo.avg_voxelize(features, voxels, counts)
     return out
 
 
 def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
     """See the reference."""
-    out: Tensor = _zoo.trilinear_devoxelize(grid, coords.detach().to(_sums(grid.dtype)))
+    out: Tensor = _zoo.trilinear_devoxelize(grid, coords.detach().to(reference.sum_type(grid.dtype)))
     return out
 
 
@@ -88,7 +94,7 @@ def group_points(features: Tensor, indices: Tensor) -> Tensor:
 def three_nn_interpolate(points: Tensor, centers: Tensor, features: Tensor) -> Tensor:
     """See the reference."""
     indices, weights = _zoo.three_nn(_wide(points.detach()), _wide(centers.detach()))
-    out: Tensor = _zoo.three_interpolate(features, indices, weights.to(_sums(features.dtype)))
+    out: Tensor = _zoo.three_interpolate(features, indices, weights.to(reference.sum_type(features.dtype)))
     return out
 
 
@@ -97,13 +103,21 @@ def _offsets(online: bool) -> tuple[int, int]:
     return (-1, 0) if online else (1, -1)
 
 
+def _in_order(x: Tensor) -> bool:
+    """Sums over ``x`` have to be made in a fixed order, and would not be of themselves."""
+    return x.is_cuda and torch.are_deterministic_algorithms_enabled()
+
+
+def _scatter_in_order(values: Tensor, targets: Tensor, weights: Tensor, size: int) -> Tensor:
+    """Add ``values`` [B, C, N], times ``weights`` [B, K, N], to places ``targets`` [B, K, N] of [B, C, size]."""
+    targets = targets.int().flatten(1)
+    order = targets.argsort(dim=1, stable=True)
+    out: Tensor = _zoo.scatter_sorted(values, targets, order, weights.flatten(1), size)
+    return out
+
+
 def _wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def _sums(dtype: torch.dtype) -> torch.dtype:
-    """The type that sums of features are made in; coordinates and weights are given to the kernels in it."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 class _ShiftInPlace(torch.autograd.Function):
@@ -225,6 +239,11 @@ def _(grad: Tensor, indices: Tensor, weights: Tensor, num_centers: int) -> Tenso
     return grad.new_empty(*grad.shape[:2], num_centers)
 
 
+@register_fake("zoo::avg_voxelize_sorted")
+def _(features: Tensor, voxels: Tensor, counts: Tensor, order: Tensor) -> Tensor:
+    return features.new_empty(*features.shape[:2], counts.shape[1])
+
+
 @register_fake("zoo::scatter_sorted")
 def _(values: Tensor, targets: Tensor, order: Tensor, weights: Tensor, size: int) -> Tensor:
     return values.new_empty(*values.shape[:2], size)
@@ -260,12 +279,17 @@ register_autograd("zoo::online_shift", lambda ctx, grad, kept: _zoo.online_shift
 
 
 def _voxelize_setup(ctx: Any, inputs: Any, output: Any) -> None:
-    ctx.save_for_backward(*inputs[1:])
+    ctx.save_for_backward(*inputs[1:3])
 
 
+def _voxelize_backward(ctx: Any, grad: Tensor) -> Any:
+    return _zoo.avg_voxelize_backward(grad, *ctx.saved_tensors), None, None
+
+
+register_autograd("zoo::avg_voxelize", _voxelize_backward, setup_context=_voxelize_setup)
 register_autograd(
-    "zoo::avg_voxelize",
-    lambda ctx, grad: (_zoo.avg_voxelize_backward(grad, *ctx.saved_tensors), None, None),
+    "zoo::avg_voxelize_sorted",
+    lambda ctx, grad: (*_voxelize_backward(ctx, grad), None),
     setup_context=_voxelize_setup,
 )
 
@@ -276,11 +300,15 @@ def _devoxelize_setup(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.resolution = grid.shape[2]
 
 
-register_autograd(
-    "zoo::trilinear_devoxelize",
-    lambda ctx, grad: (_zoo.trilinear_devoxelize_backward(grad, *ctx.saved_tensors, ctx.resolution), None),
-    setup_context=_devoxelize_setup,
-)
+def _devoxelize_backward(ctx: Any, grad: Tensor) -> Any:
+    (coords,), resolution = ctx.saved_tensors, ctx.resolution
+    if not _in_order(grad):
+        return _zoo.trilinear_devoxelize_backward(grad, coords, resolution), None
+    out = _scatter_in_order(grad, *reference.corners(coords.clamp(0, resolution - 1), resolution), resolution**3)
+    return out.unflatten(2, (resolution, resolution, resolution)), None
+
+
+register_autograd("zoo::trilinear_devoxelize", _devoxelize_backward, setup_context=_devoxelize_setup)
 
 
 def _columns_setup(ctx: Any, inputs: Any, output: Any) -> None:
@@ -288,23 +316,30 @@ def _columns_setup(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.size = inputs[0].shape[2]
 
 
-register_autograd(
-    "zoo::gather_points",
-    lambda ctx, grad: (_zoo.gather_points_backward(grad, *ctx.saved_tensors, ctx.size), None),
-    setup_context=_columns_setup,
-)
-register_autograd(
-    "zoo::three_interpolate",
-    lambda ctx, grad: (_zoo.three_interpolate_backward(grad, *ctx.saved_tensors, ctx.size), None, None),
-    setup_context=_columns_setup,
-)
+def _gather_backward(ctx: Any, grad: Tensor) -> Any:
+    (indices,) = ctx.saved_tensors
+    if not _in_order(grad):
+        return _zoo.gather_points_backward(grad, indices, ctx.size), None
+    ones = indices.new_ones(indices.shape, dtype=reference.sum_type(grad.dtype))
+    return _scatter_in_order(grad, indices.clamp(0, ctx.size - 1).unsqueeze(1), ones, ctx.size), None
+
+
+def _interpolate_backward(ctx: Any, grad: Tensor) -> Any:
+    indices, weights = ctx.saved_tensors
+    if not _in_order(grad):
+        return _zoo.three_interpolate_backward(grad, indices, weights, ctx.size), None, None
+    return _scatter_in_order(grad, indices, weights, ctx.size), None, None
+
+
+register_autograd("zoo::gather_points", _gather_backward, setup_context=_columns_setup)
+register_autograd("zoo::three_interpolate", _interpolate_backward, setup_context=_columns_setup)
 
 
 # What a count of floating-point operations must know; shapes come in the places of tensors. A squared distance takes
 # eight operations; shifts and gathering take none.
 
 
-@register_flop_formula(_zoo.avg_voxelize)
+@register_flop_formula([_zoo.avg_voxelize, _zoo.avg_voxelize_sorted])
 def _(features: Any, voxels: Any, counts: Any, *_: Any, **__: Any) -> int:
     return 2 * math.prod(features)
 

@@ -91,7 +91,12 @@ def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
     """Values of ``grid`` [B, C, R, R, R] at ``coords`` [B, 3, N] between eight voxels, [B, C, N] (section 3.2)."""
     resolution = grid.shape[-1]
     check_range("trilinear_devoxelize", "coordinate", coords, resolution - 1)
-    coords = _wide(coords.detach())
+    indices, weights = corners(coords.detach().to(sum_type(grid.dtype)), resolution)
+    return _weighted_sum(grid.flatten(2), indices.transpose(1, 2), weights.transpose(1, 2))
+
+
+def corners(coords: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
+    """The eight voxels around ``coords`` [B, 3, N], int64 [B, 8, N], and their weights [B, 8, N]."""
     low = coords.floor()
     fraction = coords - low
     corner = low.long()
@@ -102,7 +107,7 @@ def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
         wx, wy, wz = (fraction[:, axis] if up else 1 - fraction[:, axis] for axis, up in enumerate(upper))
         indices.append((x * resolution + y) * resolution + z)
         weights.append(wx * wy * wz)
-    return _weighted_sum(grid.flatten(2), torch.stack(indices, dim=2), torch.stack(weights, dim=2))
+    return torch.stack(indices, dim=1), torch.stack(weights, dim=1)
 
 
 def furthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
@@ -195,6 +200,11 @@ def _squared_norm(x: Tensor) -> Tensor:
     """Squared length of vectors whose coordinates lie along dimension 1."""
     dx, dy, dz = x.unbind(1)
     return dx * dx + dy * dy + dz * dz
+
+
+def sum_type(dtype: torch.dtype) -> torch.dtype:
+    """The type that sums of features are made in; coordinates and weights come in it."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _wide(x: Tensor) -> Tensor:

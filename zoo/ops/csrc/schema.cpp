@@ -23,5 +23,8 @@ STABLE_TORCH_LIBRARY(zoo, m) {
   m.def("three_nn(Tensor points, Tensor centers) -> (Tensor, Tensor)");
   m.def("three_interpolate(Tensor features, Tensor indices, Tensor weights) -> Tensor");
   m.def("three_interpolate_backward(Tensor grad, Tensor indices, Tensor weights, int num_centers) -> Tensor");
+
+  // Sums in a fixed order, for CUDA, where the operators above add up in whichever order threads arrive.
+  m.def("avg_voxelize_sorted(Tensor features, Tensor voxels, Tensor counts, Tensor order) -> Tensor");
   m.def("scatter_sorted(Tensor values, Tensor targets, Tensor order, Tensor weights, int size) -> Tensor");
 }

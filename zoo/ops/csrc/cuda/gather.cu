@@ -157,7 +157,8 @@ Tensor three_interpolate_backward(Tensor grad, Tensor indices, Tensor weights, i
   return out;
 }
 
-// The sums of a scatter whose targets are sorted: the thread at which a run begins adds it up, always in one order.
+// The sums of a scatter in the order of its targets: the thread at which a run begins adds it up. Without weights it is
+// the mean of the run.
 template <typename T>
 struct SumRuns {
   T* out;
@@ -172,34 +173,44 @@ struct SumRuns {
     const auto slab = i / static_cast<Index>(length);
     const int64_t b = slab / static_cast<Index>(channels), start = i % static_cast<Index>(length);
     const int32_t* target = targets + b * length;
-    const int32_t here = target[start];
-    if (start > 0 && target[start - 1] == here) return;
+    const int64_t* sorted = order + b * length;
+    const int32_t here = target[sorted[start]];
+    if (here < 0 || here >= size || (start > 0 && target[sorted[start - 1]] == here)) return;
     Wide<T> sum = 0;
-    for (int64_t j = start; j < length && target[j] == here; ++j) {
-      const int64_t from = order[b * length + j];
-      sum += weights[b * length + from] *
-             static_cast<Wide<T>>(values[static_cast<int64_t>(slab) * num_points + from % num_points]);
+    int64_t j = start;
+    for (; j < length && target[sorted[j]] == here; ++j) {
+      const auto value = static_cast<Wide<T>>(values[static_cast<int64_t>(slab) * num_points + sorted[j] % num_points]);
+      sum += weights ? weights[b * length + sorted[j]] * value : value;
     }
+    if (!weights) sum /= static_cast<Wide<T>>(j - start);
     out[static_cast<int64_t>(slab) * size + here] = static_cast<T>(sum);
   }
 };
 
-Tensor scatter_sorted(Tensor values, Tensor targets, Tensor order, Tensor weights, int64_t size) {
-  const DeviceGuard guard(values.get_device_index());
-  const cudaStream_t stream = stream_of(values);
-  values = contiguous(values);
-  targets = contiguous(targets);
-  order = contiguous(order);
-  weights = contiguous(weights);
+Tensor sum_runs(const char* name, const Tensor& values_, const Tensor& targets_, const Tensor& order_,
+                const Tensor* weights_, int64_t size) {
+  const DeviceGuard guard(values_.get_device_index());
+  const cudaStream_t stream = stream_of(values_);
+  const Tensor values = contiguous(values_), targets = contiguous(targets_), order = contiguous(order_);
+  const Tensor weights = weights_ ? contiguous(*weights_) : values;
   Tensor out = empty(values, {values.size(0), values.size(1), size});
   fill_zero(out, stream);
-  dispatch_floating("scatter_sorted", values.scalar_type(), [&](auto zero) {
+  dispatch_floating(name, values.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    for_each(values.size(0) * values.size(1) * targets.size(1), stream,
-             SumRuns<T>{mutable_data<T>(out), data<T>(values), data<int32_t>(targets), data<int64_t>(order),
-                        data<Wide<T>>(weights), values.size(1), values.size(2), targets.size(1), size});
+    for_each(
+        values.size(0) * values.size(1) * targets.size(1), stream,
+        SumRuns<T>{mutable_data<T>(out), data<T>(values), data<int32_t>(targets), data<int64_t>(order),
+                   weights_ ? data<Wide<T>>(weights) : nullptr, values.size(1), values.size(2), targets.size(1), size});
   });
   return out;
+}
+
+Tensor avg_voxelize_sorted(Tensor features, Tensor voxels, Tensor counts, Tensor order) {
+  return sum_runs("avg_voxelize", features, voxels, order, nullptr, counts.size(1));
+}
+
+Tensor scatter_sorted(Tensor values, Tensor targets, Tensor order, Tensor weights, int64_t size) {
+  return sum_runs("scatter_sorted", values, targets, order, &weights, size);
 }
 
 }  // namespace
@@ -210,5 +221,6 @@ STABLE_TORCH_LIBRARY_IMPL(zoo, CUDA, m) {
   m.impl("gather_points_backward", TORCH_BOX(&zoo::gather_points_backward));
   m.impl("three_interpolate", TORCH_BOX(&zoo::three_interpolate));
   m.impl("three_interpolate_backward", TORCH_BOX(&zoo::three_interpolate_backward));
+  m.impl("avg_voxelize_sorted", TORCH_BOX(&zoo::avg_voxelize_sorted));
   m.impl("scatter_sorted", TORCH_BOX(&zoo::scatter_sorted));
 }
