@@ -1,0 +1,1 @@
+"""Measuring honestly: latency, memory, operations, and reports of them."""

@@ -1,0 +1,73 @@
+"""Timing things against each other in one run: in turn, many times, so that what disturbs one disturbs all."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+Call = Callable[[], object]
+WARM_UP = 3
+
+
+def interleave(calls: Mapping[str, Call], runs: int, device: str = "cpu") -> dict[str, list[float]]:
+    """Run all ``calls`` one after another, ``runs`` times over.
+
+    Args:
+        calls: by name.
+        runs: times that each is run, after three that do not count.
+        device: "cpu", or "cuda": then the time is the device's own, taken by events.
+
+    Returns:
+        Milliseconds of each run, by name.
+    """
+    timer = _time_on_gpu if device == "cuda" else _time_on_cpu
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for run in range(WARM_UP + runs):
+        for name, call in calls.items():
+            elapsed = timer(call)
+            if run >= WARM_UP:
+                times[name].append(elapsed)
+    return times
+
+
+def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
+    """The median of each list."""
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def machine(device: str = "cpu") -> dict[str, str]:
+    """What the figures were measured on: the processor, threads, and versions."""
+    about = {"processor": _processor(), "threads": str(torch.get_num_threads()), "torch": torch.__version__}
+    about["python"] = platform.python_version()
+    if device == "cuda":
+        about = {"GPU": torch.cuda.get_device_name(), "CUDA": str(torch.version.cuda), **about}
+    return about
+
+
+def _time_on_cpu(call: Call) -> float:
+    started = time.perf_counter()
+    call()
+    return (time.perf_counter() - started) * 1e3
+
+
+def _time_on_gpu(call: Call) -> float:
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    call()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end))
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
