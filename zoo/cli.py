@@ -105,7 +105,7 @@ def _info(options: argparse.Namespace) -> None:
     if options.name is None:
         return
     for label, value in describe_model(options.name).items():
-        print(f"{label + ':':<14}{value}")
+        print(f"{label + ':':<13} {value}")
 
 
 def _predict(options: argparse.Namespace) -> None:

@@ -15,3 +15,7 @@ class CheckpointError(ZooError):
 
 class UnknownNameError(ZooError, LookupError):
     """A name that nothing bears; the text lists the nearest ones."""
+
+
+class OperatorsError(ZooError, RuntimeError):
+    """The operators that ``ZOO_OPS`` asks for are not there."""

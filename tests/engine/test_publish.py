@@ -42,6 +42,14 @@ def test_a_measured_checkpoint_enters_the_index(tmp_path, monkeypatch, capsys):
     (entry,) = json.loads((bundle / "index.json").read_text())
     assert entry["file"] == "pvcnn_sem_c0p125.mine.safetensors" and (bundle / entry["file"]).is_file()
     assert [metric["name"] for metric in entry["metrics"]] == ["mean IoU", "point accuracy"]
+    other = checkpoint(tmp_path / "other", "pointnet_sem", 2, PointInput(32, ("rgb",)), in_channels=6)
+    assert tool(monkeypatch, "validate", other, "--data", "tabletop", "--path", scenes) == 0
+    assert tool(monkeypatch, "add_checkpoint", best, *claims, "--compare", other) == 0
+    (entry,) = json.loads((bundle / "index.json").read_text())
+    assert [metric["name"] for metric in entry["metrics"]][2:] == [
+        "mean IoU of pointnet_sem",
+        "point accuracy of pointnet_sem",
+    ]
 
 
 def test_gestures_are_measured_as_dot_and_as_stroke(tmp_path, monkeypatch, capsys):

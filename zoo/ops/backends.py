@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 
+from zoo.errors import OperatorsError
 from zoo.ops import reference
 from zoo.ops.build import find_library
 
@@ -25,7 +26,7 @@ def backend(device: str | torch.device = "cpu") -> Literal["native", "reference"
     The environment variable ``ZOO_OPS`` forces one of the two; unset or ``"auto"`` takes the fastest that is there.
 
     Raises:
-        RuntimeError: ``ZOO_OPS`` asks for compiled operators that are not built, or for something unknown.
+        OperatorsError: ``ZOO_OPS`` asks for compiled operators that are not built, or for something unknown.
     """
     return "native" if _chosen(torch.device(device).type) is not reference else "reference"
 
@@ -54,9 +55,9 @@ def implementation(device: torch.device) -> ModuleType:
 def _chosen(device_type: str) -> ModuleType:
     wanted = os.environ.get("ZOO_OPS", "auto")
     if wanted not in ("", "auto", "native", "reference"):
-        raise RuntimeError(f"ZOO_OPS is 'auto', 'native' or 'reference', not {wanted!r}")
+        raise OperatorsError(f"ZOO_OPS is 'auto', 'native' or 'reference', not {wanted!r}")
     if wanted == "native" and _native is None:
-        raise RuntimeError(f"ZOO_OPS=native, but {_why_not}; or set ZOO_OPS=reference")
+        raise OperatorsError(f"ZOO_OPS=native, but {_why_not}; or set ZOO_OPS=reference")
     if wanted == "reference" or _native is None or device_type not in _devices:
         return reference
     return _native

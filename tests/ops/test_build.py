@@ -1,0 +1,79 @@
+"""`zoo build-ops` as someone meets it: it builds, finds what is built, and says in a sentence what it lacks."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from zoo.cli import main
+from zoo.ops import build
+
+
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_a_compiler_that_refuses_is_quoted(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", str(script(tmp_path / "cxx", "echo 'voxelize.cpp:3: what is this?' >&2; exit 1")))
+    assert main(["build-ops"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "voxelize.cpp:3: what is this?" in error
+    assert not list((tmp_path / "cache").rglob("*.so"))
+
+
+def test_without_a_compiler_it_says_what_to_install(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert main(["build-ops"]) == 2
+    assert "install g++" in capsys.readouterr().err
+
+
+def test_what_is_built_is_not_built_again(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    monkeypatch.setenv("CXX", str(script(tmp_path / "cxx", "exit 1")))
+    path = build.cache_folder() / "_C_cpu.so"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert main(["build-ops"]) == 0
+    assert str(path) in capsys.readouterr().out
+    assert main(["build-ops", "--force"]) == 2
+
+
+def test_the_toolkit_is_where_nvcc_says_and_not_where_its_wrapper_lies(tmp_path, monkeypatch) -> None:
+    toolkit = tmp_path / "toolkit"
+    script(toolkit / "bin/nvcc", f"echo '#$ TOP={toolkit}/bin/..' >&2")
+    (toolkit / "include").mkdir()
+    (toolkit / "include/cuda_runtime.h").touch()
+    script(tmp_path / "path/bin/nvcc", f'exec {toolkit}/bin/nvcc "$@"')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'path/bin'}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.delenv("CUDA_PATH", raising=False)
+    assert build.find_cuda_toolkit() == toolkit.resolve()
+
+
+def test_what_is_in_use_and_why(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("ZOO_OPS", "reference")
+    assert main(["info", "--ops"]) == 0
+    assert "ZOO_OPS=reference" in capsys.readouterr().out
+    monkeypatch.setenv("ZOO_OPS", "fast")
+    assert main(["info", "--ops"]) == 2
+    assert "not 'fast'" in capsys.readouterr().err
+    assert main(["info"]) == 2
+
+
+@pytest.mark.parametrize("name", ["_C_cpu", "_C_cuda"])
+def test_other_sources_are_another_library(tmp_path, monkeypatch, name) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    before = build.cache_folder()
+    sources = tmp_path / "csrc"
+    sources.mkdir()
+    (sources / "schema.cpp").write_text("// changed")
+    monkeypatch.setattr(build, "SOURCES", sources)
+    assert build.cache_folder() != before and build.find_library(name) is None
