@@ -46,6 +46,7 @@ void copy_channels(const Frames& to, int64_t to_frame, int64_t to_channel, const
   const int64_t to_row = to.channels * scale, from_row = from.channels * scale, bytes = count * scale;
   out += to_channel * scale;
   in += from_channel * scale;
+  if (bytes == 0) return;
   for (int64_t row = 0; row < rows; ++row) {
     if (zero)
       std::memset(out + row * to_row, 0, bytes);
