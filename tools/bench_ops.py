@@ -8,7 +8,6 @@ as a share of what a copy of a large array reaches. Peers that are not installed
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib
 import importlib.util
 import os
@@ -25,7 +24,8 @@ from torch.nn import functional as F
 
 import zoo
 from zoo import ops
-from zoo.bench.timing import Call, interleave, machine, medians
+from zoo.bench.report import write_tables
+from zoo.bench.timing import Call, copy_bandwidth, interleave, machine, medians
 from zoo.ops import reference
 
 NETWORKS = {
@@ -324,14 +324,6 @@ def load_module(path: Path) -> ModuleType:
     return module
 
 
-def copy_bandwidth(device: str) -> float:
-    """Bytes a second that a copy of a large array reads and writes."""
-    x = torch.rand(1 << 25, device=device)
-    out = torch.empty_like(x)
-    times = medians(interleave({"copy": lambda: out.copy_(x)}, 10, device))
-    return 2 * x.numel() * x.element_size() / (times["copy"] / 1e3)
-
-
 def rows_of(case: Case, runs: int, device: str, bandwidth: float) -> list[dict[str, Any]]:
     """One row for each thing that was timed; ``ratio`` says how many times as long as our call it takes."""
     times = medians(interleave(case.calls, runs, device))
@@ -349,19 +341,6 @@ def rows_of(case: Case, runs: int, device: str, bandwidth: float) -> list[dict[s
             }
         )
     return rows
-
-
-def write_tables(rows: list[dict[str, Any]], about: dict[str, str], out: Path, name: str) -> None:
-    """The rows as CSV and as Markdown."""
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / f"{name}.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, [*COLUMNS, *about])
-        writer.writeheader()
-        writer.writerows(row | about for row in rows)
-    lines = ["# Operators", "", *(f"- {key}: {value}" for key, value in about.items()), ""]
-    lines += [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    lines += [f"| {' | '.join(str(row[column]) for column in COLUMNS)} |" for row in rows]
-    (out / f"{name}.md").write_text("\n".join(lines) + "\n")
 
 
 def main() -> int:
@@ -401,7 +380,7 @@ def main() -> int:
                 cells = zip(COLUMNS, widths, strict=True)
                 print("  ".join(f"{row[column]!s:<{width}}" for column, width in cells), flush=True)
     if options.out:
-        write_tables(rows, about, options.out, f"ops_{options.device}")
+        write_tables("Operators", rows, about, options.out / f"ops_{options.device}")
     return 0
 
 

@@ -40,6 +40,14 @@ def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def copy_bandwidth(device: str) -> float:
+    """Bytes a second that a copy of a large array reads and writes."""
+    x = torch.rand(1 << 25, device=device)
+    out = torch.empty_like(x)
+    times = medians(interleave({"copy": lambda: out.copy_(x)}, 10, device))
+    return 2 * x.numel() * x.element_size() / (times["copy"] / 1e3)
+
+
 def machine(device: str = "cpu") -> dict[str, str]:
     """What the figures were measured on: the processor, threads, and versions."""
     about = {"processor": _processor(), "threads": str(torch.get_num_threads()), "torch": torch.__version__}

@@ -183,13 +183,11 @@ class FingertipDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        training = self.split.startswith("train")
-        rng = np.random.default_rng([int(torch.randint(2**62, ()))] if training else [self.seed, index])
+        training, rng = _chance(self.split, self.seed, index)
         track, label = self.tracks[index], self.labels[index]
         if training:
             track, label = _turn(track, label, rng)
-        frames = torch.from_numpy(self.renderer(track, rng))
-        return frames.permute(0, 3, 1, 2).contiguous(), torch.tensor(label)
+        return _draw(self.renderer, track, rng), torch.tensor(label)
 
 
 class DirectionDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -216,15 +214,24 @@ class DirectionDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.pieces)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        training = self.split.startswith("train")
-        rng = np.random.default_rng([int(torch.randint(2**62, ()))] if training else [self.seed, index])
+        training, rng = _chance(self.split, self.seed, index)
         piece = self.pieces[index]
         if training:
             piece, _ = _turn(piece, 0, rng)
         x, y = piece[-1] - piece[0]
         eighths = np.arctan2(y, x) / (2 * np.pi) * len(DIRECTIONS)
-        frames = torch.from_numpy(self.renderer(piece, rng))
-        return frames.permute(0, 3, 1, 2).contiguous(), torch.tensor(round(eighths) % len(DIRECTIONS))
+        return _draw(self.renderer, piece, rng), torch.tensor(round(eighths) % len(DIRECTIONS))
+
+
+def _chance(split: Split, seed: int, index: int) -> tuple[bool, np.random.Generator]:
+    """Whether a sample is for training, and its random numbers: new ones each time if it is, otherwise its own."""
+    training = split.startswith("train")
+    return training, np.random.default_rng([int(torch.randint(2**62, ()))] if training else [seed, index])
+
+
+def _draw(renderer: GestureRenderer, track: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """The drawn clip as a data set gives it, uint8 [T, 3, H, W]."""
+    return torch.from_numpy(renderer(track, rng)).permute(0, 3, 1, 2).contiguous()
 
 
 def _turn(track: np.ndarray, label: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:

@@ -41,7 +41,7 @@ def online_shift(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
 
 def voxel_plan(coords: Tensor, resolution: int, normalize: bool) -> tuple[Tensor, Tensor, Tensor]:
     """See the reference."""
-    coords = _wide(coords.detach())
+    coords = reference.wide(coords.detach())
     plan: tuple[Tensor, Tensor, Tensor] = _zoo.voxel_plan(coords, coords.mean(dim=2), resolution, normalize)
     return plan
 
@@ -70,13 +70,15 @@ def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
 
 def furthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
     """See the reference."""
-    out: Tensor = _zoo.furthest_point_sample(_wide(points.detach()), num_samples)
+    out: Tensor = _zoo.furthest_point_sample(reference.wide(points.detach()), num_samples)
     return out
 
 
 def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: int) -> Tensor:
     """See the reference."""
-    out: Tensor = _zoo.ball_query(_wide(centers.detach()), _wide(points.detach()), radius, num_neighbors)
+    out: Tensor = _zoo.ball_query(
+        reference.wide(centers.detach()), reference.wide(points.detach()), radius, num_neighbors
+    )
     return out
 
 
@@ -93,7 +95,7 @@ def group_points(features: Tensor, indices: Tensor) -> Tensor:
 
 def three_nn_interpolate(points: Tensor, centers: Tensor, features: Tensor) -> Tensor:
     """See the reference."""
-    indices, weights = _zoo.three_nn(_wide(points.detach()), _wide(centers.detach()))
+    indices, weights = _zoo.three_nn(reference.wide(points.detach()), reference.wide(centers.detach()))
     out: Tensor = _zoo.three_interpolate(features, indices, weights.to(reference.sum_type(features.dtype)))
     return out
 
@@ -114,10 +116,6 @@ def _scatter_in_order(values: Tensor, targets: Tensor, weights: Tensor, size: in
     order = targets.argsort(dim=1, stable=True)
     out: Tensor = _zoo.scatter_sorted(values, targets, order, weights.flatten(1), size)
     return out
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class _ShiftInPlace(torch.autograd.Function):

@@ -53,7 +53,7 @@ def voxel_plan(coords: Tensor, resolution: int, normalize: bool) -> tuple[Tensor
     Returns:
         coordinates in voxels [B, 3, N], linear voxel indices int32 [B, N], points in every voxel int32 [B, R^3].
     """
-    coords = _wide(coords.detach())
+    coords = wide(coords.detach())
     check_finite("voxel_plan", coords)
     if coords.shape[2] == 0:
         return coords, *voxel_index(coords.int(), resolution)
@@ -81,7 +81,7 @@ def voxel_index(coords: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
 
 def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor) -> Tensor:
     """Mean of ``features`` [B, C, N] over the points of every voxel, [B, C, R^3] (Point-Voxel CNN, equation 2)."""
-    values = _wide(features)
+    values = wide(features)
     total = values.new_zeros(*values.shape[:2], counts.shape[1])
     total = total.scatter_add(2, voxels.long().unsqueeze(1).expand_as(values), values)
     return (total / counts.clamp(min=1).unsqueeze(1)).to(features.dtype)
@@ -112,7 +112,7 @@ def corners(coords: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
 
 def furthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
     """Indices [B, M] of points, each the furthest from those before it (PointNet++, section 3.2)."""
-    points = _wide(points.detach())
+    points = wide(points.detach())
     check_finite("furthest_point_sample", points)
     batch, _, num_points = points.shape
     chosen = torch.zeros(batch, num_samples, dtype=torch.int64, device=points.device)
@@ -128,7 +128,7 @@ def furthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
 
 def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: int) -> Tensor:
     """Indices [B, M, U] of the first U points within ``radius`` of every centre (PointNet++, section 3.2)."""
-    centers, points = _wide(centers.detach()), _wide(points.detach())
+    centers, points = wide(centers.detach()), wide(points.detach())
     check_finite("ball_query", centers, points)
     reach = torch.tensor(radius, dtype=points.dtype, device=points.device).square()
     batch, _, num_points = points.shape
@@ -156,7 +156,7 @@ def group_points(features: Tensor, indices: Tensor) -> Tensor:
 
 def three_nn_interpolate(points: Tensor, centers: Tensor, features: Tensor) -> Tensor:
     """``features`` [B, C, M] of the three nearest centres, weighted by 1/d^2, [B, C, N] (PointNet++, equation 2)."""
-    points, centers = _wide(points.detach()), _wide(centers.detach())
+    points, centers = wide(points.detach()), wide(centers.detach())
     check_finite("three_nn_interpolate", points, centers)
     batch, _, num_centers = centers.shape
     indices, weights = [], []
@@ -184,7 +184,7 @@ def _three_smallest(distance: Tensor) -> tuple[Tensor, Tensor]:
 def _weighted_sum(features: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
     """Columns ``indices`` [B, N, K] of ``features`` [B, C, S], summed over K with ``weights`` [B, N, K], [B, C, N]."""
     batch, _, size = features.shape
-    rows = _wide(features).transpose(1, 2).flatten(0, 1)
+    rows = wide(features).transpose(1, 2).flatten(0, 1)
     first = torch.arange(batch, device=features.device).view(batch, 1, 1) * size
     bags = (indices + first).flatten(0, 1)
     sums = F.embedding_bag(bags, rows, per_sample_weights=weights.flatten(0, 1).to(rows.dtype), mode="sum")
@@ -207,6 +207,6 @@ def sum_type(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _wide(x: Tensor) -> Tensor:
+def wide(x: Tensor) -> Tensor:
     """``x`` in the type that sums are made in: float32 for the half types."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

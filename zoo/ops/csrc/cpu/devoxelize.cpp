@@ -63,12 +63,6 @@ struct Corners {
   }
 };
 
-bool is_channels_last(const Tensor& grid) {
-  const int64_t c = grid.size(1), r = grid.size(2);
-  return grid.stride(1) == 1 && grid.stride(4) == c && grid.stride(3) == r * c && grid.stride(2) == r * r * c &&
-         grid.stride(0) == r * r * r * c;
-}
-
 // A block of points from a grid whose channels lie together: the sums are made side by side, then turned about.
 template <typename T>
 ZOO_SIMD void gather_rows(T* __restrict out, Wide<T>* __restrict sums, const T* __restrict grid,

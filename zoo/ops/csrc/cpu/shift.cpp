@@ -15,22 +15,10 @@ struct Frames {
   int64_t frame_bytes() const { return channels * pixels * element; }
 };
 
-bool is_channels_last(const Tensor& x) {
-  const int64_t c = x.size(1), h = x.size(2), w = x.size(3);
-  return x.stride(1) == 1 && x.stride(3) == c && x.stride(2) == w * c && x.stride(0) == h * w * c;
-}
-
 Frames frames_of(const Tensor& x) {
   const bool channels_last = !x.is_contiguous();
   return {static_cast<char*>(x.data_ptr()), x.size(1), x.size(2) * x.size(3), static_cast<int64_t>(x.element_size()),
           channels_last};
-}
-
-Tensor dense(const Tensor& x) { return x.is_contiguous() || is_channels_last(x) ? x : torch::stable::contiguous(x); }
-
-Tensor as_laid_out(const Tensor& x, bool channels_last) {
-  using torch::headeronly::MemoryFormat;
-  return torch::stable::contiguous(x, channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
 }
 
 // Channels [to_channel, to_channel + count) of a frame of `to` become those of a frame of `from` at from_channel; zeros
@@ -82,8 +70,7 @@ Tensor temporal_shift(Tensor x, int64_t num_frames, int64_t shift_div, int64_t f
 }
 
 void temporal_shift_out(Tensor x, int64_t num_frames, int64_t shift_div, int64_t first, int64_t second, Tensor out) {
-  if (!(x.is_contiguous() ? out.is_contiguous() : is_channels_last(x) && is_channels_last(out)))
-    refuse("temporal_shift_out: x and out must both be contiguous or both channels-last");
+  check_same_layout("temporal_shift_out", x, out);
   shift_into(out, x, num_frames, shift_div, first, second);
 }
 
@@ -109,7 +96,7 @@ void temporal_shift_in_place(Tensor x, int64_t num_frames, int64_t shift_div, in
 
 std::tuple<Tensor, Tensor> online_shift(Tensor x, Tensor past) {
   x = dense(x);
-  past = as_laid_out(past, !x.is_contiguous());
+  past = laid_out_as(x, past);
   Tensor out = torch::stable::empty_like(x), kept = torch::stable::empty_like(past);
   if (x.numel() == 0) return {out, kept};
   const Frames from = frames_of(x), to = frames_of(out);

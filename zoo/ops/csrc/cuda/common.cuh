@@ -5,96 +5,15 @@
 #include <cuda_runtime.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/accelerator.h>
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
-#include <algorithm>
-#include <cstdint>
-#include <initializer_list>
-#include <stdexcept>
-#include <string>
-#include <tuple>
-#include <type_traits>
+#include "../tensors.h"
 
 namespace zoo {
 
-using torch::headeronly::BFloat16;
-using torch::headeronly::Half;
-using torch::headeronly::ScalarType;
-using torch::stable::contiguous;
-using torch::stable::Tensor;
 using torch::stable::accelerator::DeviceGuard;
 
-// The type in which sums of T are made.
-template <typename T>
-using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
-[[noreturn]] inline void refuse(const std::string& message) { throw std::runtime_error(message); }
-
-template <typename F>
-void dispatch_floating(const char* name, ScalarType type, const F& f) {
-  switch (type) {
-    case ScalarType::Float:
-      return f(float{});
-    case ScalarType::Double:
-      return f(double{});
-    case ScalarType::Half:
-      return f(Half{});
-    case ScalarType::BFloat16:
-      return f(BFloat16{});
-    default:
-      refuse(std::string(name) + ": this floating type is not supported: convert to float32");
-  }
-}
-
-template <typename F>
-void dispatch_wide(const char* name, ScalarType type, const F& f) {
-  switch (type) {
-    case ScalarType::Float:
-      return f(float{});
-    case ScalarType::Double:
-      return f(double{});
-    default:
-      refuse(std::string(name) + ": coordinates must be float32 or float64 here");
-  }
-}
-
-template <typename F>
-void dispatch_index(const char* name, ScalarType type, const F& f) {
-  switch (type) {
-    case ScalarType::Int:
-      return f(int32_t{});
-    case ScalarType::Long:
-      return f(int64_t{});
-    default:
-      refuse(std::string(name) + ": indices must be int32 or int64");
-  }
-}
-
-template <typename T>
-const T* data(const Tensor& x) {
-  return static_cast<const T*>(x.data_ptr());
-}
-
-template <typename T>
-T* mutable_data(const Tensor& x) {
-  return static_cast<T*>(x.data_ptr());
-}
-
-inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType type) {
-  return torch::stable::new_empty(like, {sizes.begin(), sizes.size()}, type);
-}
-
-inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> sizes) {
-  return empty(like, sizes, like.scalar_type());
-}
-
 inline void check(cudaError_t error) {
-  if (error != cudaSuccess) refuse(std::string("CUDA: ") + cudaGetErrorString(error));
+  if (error != cudaSuccess) refuse("CUDA: ", cudaGetErrorString(error));
 }
 
 // The stream on which PyTorch wants the work on `x` to be done.
@@ -132,6 +51,14 @@ void for_each(int64_t count, cudaStream_t stream, const F& f) {
 template <typename T>
 __device__ T clamp(T value, T low, T high) {
   return value < low ? low : (value > high ? high : value);
+}
+
+// Products and sums are rounded one by one, as in the reference: no fused multiply-add.
+__device__ inline float squared_norm(float x, float y, float z) {
+  return __fadd_rn(__fadd_rn(__fmul_rn(x, x), __fmul_rn(y, y)), __fmul_rn(z, z));
+}
+__device__ inline double squared_norm(double x, double y, double z) {
+  return __dadd_rn(__dadd_rn(__dmul_rn(x, x), __dmul_rn(y, y)), __dmul_rn(z, z));
 }
 
 // A table of sums in T from one in the wider type; the sums themselves where the types are the same.

@@ -66,12 +66,6 @@ struct Gather {
   }
 };
 
-bool is_channels_last(const Tensor& grid) {
-  const int64_t c = grid.size(1), r = grid.size(2);
-  return grid.stride(1) == 1 && grid.stride(4) == c && grid.stride(3) == r * c && grid.stride(2) == r * r * c &&
-         grid.stride(0) == r * r * r * c;
-}
-
 constexpr int tile = 32;  // points, and channels, that a block turns about at once
 constexpr int rows = 8;
 

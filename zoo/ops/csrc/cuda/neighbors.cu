@@ -8,16 +8,6 @@ namespace {
 constexpr int warp = 32;
 constexpr unsigned all_lanes = 0xffffffffu;
 
-// Products and sums are rounded one by one, as in the reference: no fused multiply-add.
-__device__ float squared_distance(const float* a, float x, float y, float z) {
-  const float dx = a[0] - x, dy = a[1] - y, dz = a[2] - z;
-  return __fadd_rn(__fadd_rn(__fmul_rn(dx, dx), __fmul_rn(dy, dy)), __fmul_rn(dz, dz));
-}
-__device__ double squared_distance(const double* a, double x, double y, double z) {
-  const double dx = a[0] - x, dy = a[1] - y, dz = a[2] - z;
-  return __dadd_rn(__dadd_rn(__dmul_rn(dx, dx), __dmul_rn(dy, dy)), __dmul_rn(dz, dz));
-}
-
 // A warp looks at 32 points at a time, in index order, until the ball is full.
 template <typename T>
 __global__ void __launch_bounds__(threads)
@@ -34,7 +24,7 @@ __global__ void __launch_bounds__(threads)
   int64_t found = 0, nearest = 0;
   for (int64_t first = 0; first < num_points && found < num_neighbors; first += warp) {
     const int64_t n = first + lane;
-    const bool inside = n < num_points && squared_distance(center, x[n], y[n], z[n]) < reach;
+    const bool inside = n < num_points && squared_norm(center[0] - x[n], center[1] - y[n], center[2] - z[n]) < reach;
     const unsigned vote = __ballot_sync(all_lanes, inside);
     if (vote == 0) continue;
     if (found == 0) nearest = first + __ffs(static_cast<int>(vote)) - 1;
@@ -93,7 +83,7 @@ __global__ void __launch_bounds__(threads)
   const T infinity = static_cast<T>(INFINITY);
   Candidate<T> best[3] = {{infinity, nobody}, {infinity, nobody}, {infinity, nobody}};
   for (int64_t m = lane; m < num_centers; m += team) {
-    const Candidate<T> here{squared_distance(point, x[m], y[m], z[m]), static_cast<int32_t>(m)};
+    const Candidate<T> here{squared_norm(point[0] - x[m], point[1] - y[m], point[2] - z[m]), static_cast<int32_t>(m)};
     if (!(here.distance < best[2].distance)) continue;
     best[2] = here;
     if (best[2].before(best[1])) {

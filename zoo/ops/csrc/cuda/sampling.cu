@@ -9,13 +9,6 @@ constexpr int warp = 32;
 constexpr int block = 1024;
 constexpr unsigned all_lanes = 0xffffffffu;
 
-__device__ float squared_distance(float dx, float dy, float dz) {
-  return __fadd_rn(__fadd_rn(__fmul_rn(dx, dx), __fmul_rn(dy, dy)), __fmul_rn(dz, dz));
-}
-__device__ double squared_distance(double dx, double dy, double dz) {
-  return __dadd_rn(__dadd_rn(__dmul_rn(dx, dx), __dmul_rn(dy, dy)), __dmul_rn(dz, dz));
-}
-
 // The furthest point of a warp, the lowest index of several. Distances are not negative, so their bits order as they
 // do.
 __device__ void furthest_of_warp(float& distance, int32_t& index) {
@@ -75,13 +68,13 @@ __global__ void __launch_bounds__(block)
 #pragma unroll
       for (int slot = 0; slot < held; ++slot) {
         const int32_t n = slot * block + threadIdx.x;
-        const T d = squared_distance(xs[slot] - px, ys[slot] - py, zs[slot] - pz);
+        const T d = squared_norm(xs[slot] - px, ys[slot] - py, zs[slot] - pz);
         kept[slot] = d < kept[slot] ? d : kept[slot];
         if (n < num_points) look(n, kept[slot]);
       }
     } else {
       for (int32_t n = threadIdx.x; n < num_points; n += block) {
-        const T d = squared_distance(x[n] - px, y[n] - py, z[n] - pz), before = row[n];
+        const T d = squared_norm(x[n] - px, y[n] - py, z[n] - pz), before = row[n];
         const T now = d < before ? d : before;
         row[n] = now;
         look(n, now);

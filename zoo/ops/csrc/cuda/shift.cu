@@ -12,13 +12,6 @@ struct Layout {
   int64_t units(int64_t num_channels, int64_t all) const { return num_channels * channels / all; }
 };
 
-bool is_channels_last(const Tensor& x) {
-  const int64_t c = x.size(1), h = x.size(2), w = x.size(3);
-  return x.stride(1) == 1 && x.stride(3) == c && x.stride(2) == w * c && x.stride(0) == h * w * c;
-}
-
-Tensor dense(const Tensor& x) { return x.is_contiguous() || is_channels_last(x) ? x : contiguous(x); }
-
 bool aligned(const Tensor& x, int64_t bytes) { return reinterpret_cast<uintptr_t>(x.data_ptr()) % bytes == 0; }
 
 // Frames of `c` channels in units of up to 16 bytes that no boundary between `fold` channels and the rest cuts.
@@ -92,8 +85,7 @@ Tensor temporal_shift(Tensor x, int64_t num_frames, int64_t shift_div, int64_t f
 }
 
 void temporal_shift_out(Tensor x, int64_t num_frames, int64_t shift_div, int64_t first, int64_t second, Tensor out) {
-  if (!(x.is_contiguous() ? out.is_contiguous() : is_channels_last(x) && is_channels_last(out)))
-    refuse("temporal_shift_out: x and out must both be contiguous or both channels-last");
+  check_same_layout("temporal_shift_out", x, out);
   if (x.numel() > 0) shift_into(out, x, num_frames, shift_div, first, second);
 }
 
@@ -167,10 +159,9 @@ struct OnlineShift {
 };
 
 std::tuple<Tensor, Tensor> online_shift(Tensor x, Tensor past) {
-  using torch::headeronly::MemoryFormat;
   const DeviceGuard guard(x.get_device_index());
   x = dense(x);
-  past = contiguous(past, x.is_contiguous() ? MemoryFormat::Contiguous : MemoryFormat::ChannelsLast);
+  past = laid_out_as(x, past);
   Tensor out = torch::stable::empty_like(x), kept = torch::stable::empty_like(past);
   if (x.numel() == 0) return {out, kept};
   const Layout layout = layout_of(x, past.size(1), {past, out, kept});

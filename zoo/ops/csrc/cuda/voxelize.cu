@@ -22,14 +22,6 @@ __device__ void read_bits(unsigned long long bits, double* value) {
   *value = __longlong_as_double(static_cast<long long>(bits));
 }
 
-// Products and sums are rounded one by one, as in the reference: no fused multiply-add.
-__device__ float squared_norm(float x, float y, float z) {
-  return __fadd_rn(__fadd_rn(__fmul_rn(x, x), __fmul_rn(y, y)), __fmul_rn(z, z));
-}
-__device__ double squared_norm(double x, double y, double z) {
-  return __dadd_rn(__dadd_rn(__dmul_rn(x, x), __dmul_rn(y, y)), __dmul_rn(z, z));
-}
-
 template <typename T>
 struct Measure {
   Extent* extents;

@@ -1,0 +1,121 @@
+// What the kernels for all devices share: types, their dispatch, allocation, memory layouts and errors.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+#include <sstream>
+#include <stdexcept>
+#include <tuple>
+#include <type_traits>
+
+namespace zoo {
+
+using torch::headeronly::BFloat16;
+using torch::headeronly::Half;
+using torch::headeronly::MemoryFormat;
+using torch::headeronly::ScalarType;
+using torch::stable::contiguous;
+using torch::stable::Tensor;
+
+// The type in which sums of T are made.
+template <typename T>
+using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+template <typename... Parts>
+[[noreturn]] void refuse(const Parts&... parts) {
+  std::ostringstream message;
+  (message << ... << parts);
+  throw std::runtime_error(message.str());
+}
+
+// Calls f(T{}) with the floating type of a tensor.
+template <typename F>
+void dispatch_floating(const char* name, ScalarType type, const F& f) {
+  switch (type) {
+    case ScalarType::Float:
+      return f(float{});
+    case ScalarType::Double:
+      return f(double{});
+    case ScalarType::Half:
+      return f(Half{});
+    case ScalarType::BFloat16:
+      return f(BFloat16{});
+    default:
+      refuse(name, ": this floating type is not supported: convert to float32");
+  }
+}
+
+// Calls f(T{}) with float or double; narrower coordinates were widened before.
+template <typename F>
+void dispatch_wide(const char* name, ScalarType type, const F& f) {
+  switch (type) {
+    case ScalarType::Float:
+      return f(float{});
+    case ScalarType::Double:
+      return f(double{});
+    default:
+      refuse(name, ": coordinates must be float32 or float64 here");
+  }
+}
+
+// Calls f(T{}) with int32_t or int64_t.
+template <typename F>
+void dispatch_index(const char* name, ScalarType type, const F& f) {
+  switch (type) {
+    case ScalarType::Int:
+      return f(int32_t{});
+    case ScalarType::Long:
+      return f(int64_t{});
+    default:
+      refuse(name, ": indices must be int32 or int64");
+  }
+}
+
+template <typename T>
+const T* data(const Tensor& x) {
+  return static_cast<const T*>(x.data_ptr());
+}
+
+template <typename T>
+T* mutable_data(const Tensor& x) {
+  return static_cast<T*>(x.data_ptr());
+}
+
+inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType type) {
+  return torch::stable::new_empty(like, {sizes.begin(), sizes.size()}, type);
+}
+
+inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> sizes) {
+  return empty(like, sizes, like.scalar_type());
+}
+
+// Frames [F, C, H, W] or grids [B, C, R, R, R] whose channels lie together in memory.
+inline bool is_channels_last(const Tensor& x) {
+  int64_t expected = x.size(1);
+  for (int64_t dim = x.dim() - 1; dim > 1; expected *= x.size(dim), --dim)
+    if (x.stride(dim) != expected) return false;
+  return x.stride(1) == 1 && x.stride(0) == expected;
+}
+
+// Frames as they are, where they are contiguous or channels-last; otherwise contiguous.
+inline Tensor dense(const Tensor& x) { return x.is_contiguous() || is_channels_last(x) ? x : contiguous(x); }
+
+inline void check_same_layout(const char* name, const Tensor& x, const Tensor& out) {
+  if (!(x.is_contiguous() ? out.is_contiguous() : is_channels_last(x) && is_channels_last(out)))
+    refuse(name, ": x and out must both be contiguous or both channels-last");
+}
+
+// `past` in the layout of the dense frames `x`.
+inline Tensor laid_out_as(const Tensor& x, const Tensor& past) {
+  return contiguous(past, x.is_contiguous() ? MemoryFormat::Contiguous : MemoryFormat::ChannelsLast);
+}
+
+}  // namespace zoo
