@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -155,15 +156,17 @@ def _convert(options: argparse.Namespace) -> None:
 def _build_ops(options: argparse.Namespace) -> None:
     from zoo.ops import build
 
-    folder = build.cache_folder()
-    built = build.find_library("_C_cpu")
-    if built and not options.force:
-        print(f"the operators are built already: {built}")
-        return
+    if options.sanitize and not os.environ.get("ZOO_CACHE"):
+        raise ZooError("ZOO_CACHE must name a folder of its own for a build with sanitisers: it is much slower")
     try:
-        libraries = build.build(folder, options.sanitize)
+        built = [path for name in ("_C_cpu", "_C_cuda") if (path := build.find_library(name))]
+        complete = len(built) == 2 or options.sanitize or build.find_cuda_toolkit() is None or not build.knows_cuda()
+        if built and complete and not options.force:
+            print("the operators are built already: " + ", ".join(map(str, built)))
+            return
+        libraries = build.build(build.cache_folder(), options.sanitize)
         print("\n".join(map(str, libraries)))
-        if not options.sanitize and not any(path.stem == "_C_cuda" for path in libraries):
+        if not options.sanitize and len(libraries) < 2:
             print("without CUDA kernels: no CUDA toolkit was found, or this PyTorch knows no CUDA")
     except build.BuildError as error:
         raise ZooError(str(error)) from error

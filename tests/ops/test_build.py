@@ -38,12 +38,16 @@ def test_without_a_compiler_it_says_what_to_install(tmp_path, monkeypatch, capsy
 def test_what_is_built_is_not_built_again(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
     monkeypatch.setenv("CXX", str(script(tmp_path / "cxx", "exit 1")))
-    path = build.cache_folder() / "_C_cpu.so"
-    path.parent.mkdir(parents=True)
-    path.touch()
+    folder = build.cache_folder()
+    folder.mkdir(parents=True)
+    for name in ("_C_cpu.so", "_C_cuda.so"):
+        (folder / name).touch()
     assert main(["build-ops"]) == 0
-    assert str(path) in capsys.readouterr().out
+    assert str(folder / "_C_cpu.so") in capsys.readouterr().out
     assert main(["build-ops", "--force"]) == 2
+    (folder / "_C_cuda.so").unlink()
+    can_build_more = build.find_cuda_toolkit() is not None and build.knows_cuda()
+    assert main(["build-ops"]) == (2 if can_build_more else 0)
 
 
 def test_the_toolkit_is_where_nvcc_says_and_not_where_its_wrapper_lies(tmp_path, monkeypatch) -> None:

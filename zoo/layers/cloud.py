@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from zoo import ops
@@ -22,7 +23,8 @@ class Cloud:
         """Where the points lie in a grid, see :func:`zoo.ops.voxel_plan`."""
         grid = (resolution, normalize)
         if grid not in self._plans:
-            self._plans[grid] = ops.voxel_plan(self.coords, resolution, normalize)
+            with_order = self.coords.is_cuda and torch.are_deterministic_algorithms_enabled()
+            self._plans[grid] = ops.voxel_plan(self.coords, resolution, normalize, with_order)
         return self._plans[grid]
 
 

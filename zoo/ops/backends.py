@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import warnings
@@ -28,39 +29,56 @@ def backend(device: str | torch.device = "cpu") -> Literal["native", "reference"
     Raises:
         OperatorsError: ``ZOO_OPS`` asks for compiled operators that are not built, or for something unknown.
     """
-    return "native" if _chosen(torch.device(device).type) is not reference else "reference"
+    return "native" if _chosen(torch.device(device)) is not reference else "reference"
 
 
 def why() -> str:
     """In words, what is in use, and why."""
-    wanted = os.environ.get("ZOO_OPS", "auto")
     if backend() == "native":
         devices = [device for device in ("cpu", "cuda") if device in _devices]
-        return f"compiled for {' and '.join(devices)}, {find_library('_C_cpu')}"
-    return "plain PyTorch, as ZOO_OPS=reference wants" if wanted == "reference" else f"plain PyTorch: {_why_not}"
+        only = f"; {_why_not}" if _why_not else ""
+        return f"compiled for {' and '.join(devices)}, {find_library('_C_cpu')}{only}"
+    forced = os.environ.get("ZOO_OPS") == "reference"
+    return "plain PyTorch, as ZOO_OPS=reference wants" if forced else f"plain PyTorch: {_why_not}"
 
 
 def implementation(device: torch.device) -> ModuleType:
     """The module whose functions compute the operators on ``device``."""
     global _warned
-    chosen = _chosen(device.type)
+    chosen = _chosen(device)
     if chosen is reference and not _warned and not torch.compiler.is_compiling():
         if os.environ.get("ZOO_OPS") != "reference":
-            reason = _why_not or f"the compiled operators have no kernels for {device.type}"
-            warnings.warn(f"the operators run in plain PyTorch, which is slower: {reason}", stacklevel=4)
+            warnings.warn(f"the operators run in plain PyTorch, which is slower: {_lack(device)}", stacklevel=3)
         _warned = True
     return chosen
 
 
-def _chosen(device_type: str) -> ModuleType:
+def _lack(device: torch.device) -> str:
+    """Why there are no compiled operators for ``device``."""
+    return _why_not or f"the compiled operators have no kernels for {device.type} as it is here"
+
+
+def _chosen(device: torch.device) -> ModuleType:
     wanted = os.environ.get("ZOO_OPS", "auto")
     if wanted not in ("", "auto", "native", "reference"):
         raise OperatorsError(f"ZOO_OPS is 'auto', 'native' or 'reference', not {wanted!r}")
-    if wanted == "native" and _native is None:
-        raise OperatorsError(f"ZOO_OPS=native, but {_why_not}; or set ZOO_OPS=reference")
-    if wanted == "reference" or _native is None or device_type not in _devices:
+    if wanted == "reference":
         return reference
-    return _native
+    if _native is not None and device.type in _devices and _runs_on(device):
+        return _native
+    if wanted == "native":
+        raise OperatorsError(f"ZOO_OPS=native, but {_lack(device)}; or set ZOO_OPS=reference")
+    return reference
+
+
+def _runs_on(device: torch.device) -> bool:
+    """Whether the kernels run on ``device``: those for GPUs are compiled for compute capability 8.0 and newer."""
+    return device.type != "cuda" or torch.compiler.is_compiling() or _capability(device.index) >= (8, 0)
+
+
+@functools.cache
+def _capability(gpu: int | None) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(gpu) if torch.cuda.is_available() else (8, 0)
 
 
 def _load() -> None:
@@ -78,8 +96,9 @@ def _load() -> None:
             torch.ops.load_library(str(cuda))
             _devices = ("cpu", "meta", "cuda")
     except (OSError, RuntimeError) as error:
+        which = "the compiled operators" if _native is None else "the kernels for GPUs"
         reason = str(error).splitlines()[0]
-        _why_not = f"the compiled operators do not load ({reason}): build them again with `zoo build-ops --force`"
+        _why_not = f"{which} do not load ({reason}): build them again with `zoo build-ops --force`"
 
 
 _load()

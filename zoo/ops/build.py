@@ -8,10 +8,12 @@ rest of the package to be imported.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "csrc"
+OLDEST_TORCH = (2, 11)
 TARGET_VERSION = "0x020b000000000000"  # the stable ABI of PyTorch 2.11
 # Sums keep their order and their roundings, so that results do not depend on the processor.
 CPU_FLAGS = (
@@ -44,11 +47,11 @@ class MissingToolError(BuildError):
 
 
 def find_library(name: str) -> Path | None:
-    """The built library ``name``, beside this file or in the cache; none where it was not built from these sources."""
-    for folder in (Path(__file__).parent, cache_folder()):
-        path = folder / f"{name}.so"
-        if path.is_file():
-            return path
+    """The library ``name`` of the build in the cache, or of the one that was installed; none where it is not in it."""
+    for folder in (cache_folder(), Path(__file__).parent):
+        if (folder / "_C_cpu.so").is_file():
+            path = folder / f"{name}.so"
+            return path if path.is_file() else None
     return None
 
 
@@ -73,20 +76,28 @@ def build(folder: Path, sanitize: bool = False) -> list[Path]:
     Raises:
         BuildError: there is no compiler or no PyTorch, or the compiler refuses.
     """
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
+    compiler = shlex.split(os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++") or "")
     if not compiler:
         raise MissingToolError("no C++ compiler was found: install g++, or name yours in CXX")
     torch = _torch_folder()
     common = [f"-DTORCH_TARGET_VERSION={TARGET_VERSION}", "-isystem", str(torch / "include")]
     extra = [*SANITIZE_FLAGS, "-DZOO_SANITIZE"] if sanitize else []
-    hide = f"-ffile-prefix-map={SOURCES}=."
-    compile_cpu = [compiler, *CPU_FLAGS, *extra, hide, *common]
-    link_cpu = [compiler, "-shared", *extra, f"-L{torch / 'lib'}", "-ltorch_cpu"]
+    hide = [f"-ffile-prefix-map={SOURCES}=.", f"-ffile-prefix-map={torch / 'include'}=torch"]
+    compile_cpu = [*compiler, *CPU_FLAGS, *extra, *hide, *common]
+    link_cpu = [*compiler, "-shared", *extra, f"-L{torch / 'lib'}", "-ltorch_cpu"]
     libraries = {"_C_cpu": ([SOURCES / "schema.cpp", *sorted((SOURCES / "cpu").glob("*.cpp"))], compile_cpu, link_cpu)}
     toolkit = None if sanitize else find_cuda_toolkit()
-    if toolkit is not None and (torch / "lib/libtorch_cuda.so").is_file():
-        compile_cuda = [str(toolkit / "bin/nvcc"), *CUDA_FLAGS, "-Xcompiler", hide, *common]
-        link_cuda = [compiler, "-shared", f"-L{torch / 'lib'}", "-ltorch_cuda", "-ltorch_cpu"]
+    if toolkit is not None and knows_cuda():
+        compile_cuda = [
+            str(toolkit / "bin/nvcc"),
+            "-ccbin",
+            compiler[0],
+            *CUDA_FLAGS,
+            "-Xcompiler",
+            ",".join(hide),
+            *common,
+        ]
+        link_cuda = [*compiler, "-shared", f"-L{torch / 'lib'}", "-ltorch_cuda", "-ltorch_cpu"]
         link_cuda += [f"-L{toolkit / 'lib64'}", "-lcudart_static", "-lrt", "-lpthread", "-ldl"]
         libraries["_C_cuda"] = (sorted((SOURCES / "cuda").glob("*.cu")), compile_cuda, link_cuda)
     try:
@@ -97,8 +108,10 @@ def build(folder: Path, sanitize: bool = False) -> list[Path]:
                 objects = [f"{temporary}/{name}_{source.stem}.o" for source in sources]
                 for source, target in zip(sources, objects, strict=True):
                     compiling.append([*compile_command, "-c", str(source), "-o", target])
-                first, *rest = link_command
-                linking.append([first, *objects, *rest, "-o", f"{temporary}/{name}.so"])
+                program = len(compiler)
+                linking.append(
+                    [*link_command[:program], *objects, *link_command[program:], "-o", f"{temporary}/{name}.so"]
+                )
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 list(pool.map(_run, compiling))
             for command in linking:
@@ -127,9 +140,15 @@ def find_cuda_toolkit() -> Path | None:
     return None
 
 
+def knows_cuda() -> bool:
+    """Whether the PyTorch that is installed was built for CUDA."""
+    return (_torch_folder() / "lib/libtorch_cuda.so").is_file()
+
+
 def platform_tag() -> str:
     """The machines that the libraries are for, as a wheel names them."""
-    return sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    platform_name = sysconfig.get_platform().replace("universal2", platform.machine())  # one kind at a time is built
+    return platform_name.replace("-", "_").replace(".", "_")
 
 
 def _digest() -> str:
@@ -147,6 +166,9 @@ def _torch_folder() -> Path:
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         raise MissingToolError("PyTorch is not installed here, and the operators are built against its headers")
+    version = importlib.metadata.version("torch")
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST_TORCH:
+        raise MissingToolError(f"PyTorch {version} is too old: the operators need 2.11 or newer")
     return Path(spec.origin).parent
 
 

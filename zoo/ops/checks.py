@@ -33,6 +33,12 @@ def check_together(operator: str, **tensors: Tensor) -> None:
         raise ValueError(f"{operator}: all arguments must be on one device, not {devices}")
 
 
+def check_count(operator: str, name: str, x: Tensor) -> None:
+    """The points along the last dimension of ``x`` can be numbered in 32 bits."""
+    if x.shape[-1] >= 2**31:
+        raise ValueError(f"{operator}: {name} holds {x.shape[-1]} points, and at most 2^31 - 1 are supported")
+
+
 def check_dtypes(operator: str, **tensors: Tensor) -> None:
     """All tensors have one dtype."""
     if len({x.dtype for x in tensors.values()}) > 1:
@@ -59,6 +65,12 @@ def check_finite(operator: str, *coords: Tensor) -> None:
         if _has_values(x) and not x.isfinite().all():
             value = x[~x.isfinite()][0].item()
             raise RuntimeError(f"{operator}: coordinate {value} is not finite: remove such points")
+
+
+def check_extent(operator: str, x: Tensor) -> None:
+    """``x``, which was computed from finite coordinates, is finite."""
+    if _has_values(x) and not x.isfinite().all():
+        raise RuntimeError(f"{operator}: the coordinates are too large to have a mean and an extent: scale them down")
 
 
 def value_outside(x: Tensor, highest: int) -> float | None:

@@ -30,6 +30,8 @@ def temporal_shift_(x: Tensor, num_frames: int, shift_div: int, online: bool) ->
         shifted: Tensor = _ShiftInPlace.apply(x, num_frames, shift_div, *_offsets(online))
         return shifted
     _zoo.temporal_shift_(x, num_frames, shift_div, *_offsets(online))
+    if not torch.compiler.is_compiling():  # autograd finds out if it still wanted what was there
+        torch.autograd.graph.increment_version(x)
     return x
 
 
@@ -52,11 +54,12 @@ def voxel_index(coords: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
     return index
 
 
-def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor) -> Tensor:
+def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor, order: Tensor | None = None) -> Tensor:
     """See the reference."""
     out: Tensor
     if _in_order(features):
-        out = _zoo.avg_voxelize_sorted(features, voxels, counts, voxels.argsort(dim=1, stable=True))
+        order = voxels.argsort(dim=1, stable=True) if order is None else order
+        out = _zoo.avg_voxelize_sorted(features, voxels, counts, order)
     else:
         out = _zoo.avg_voxelize(features, voxels, counts)
     return out
@@ -158,7 +161,7 @@ def _(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     return (
         torch.empty_like(x) if dense else x.new_empty(x.shape),
-        torch.empty_like(past, memory_format=memory_format),
+        torch.empty_like(past.contiguous(memory_format=memory_format)),
     )
 
 
@@ -276,6 +279,9 @@ register_autograd(
 register_autograd("zoo::online_shift", lambda ctx, grad, kept: _zoo.online_shift(grad, kept))
 
 
+# Every backward is differentiable in turn: each operator is linear, and its backward is its transpose.
+
+
 def _voxelize_setup(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.save_for_backward(*inputs[1:3])
 
@@ -285,6 +291,11 @@ def _voxelize_backward(ctx: Any, grad: Tensor) -> Any:
 
 
 register_autograd("zoo::avg_voxelize", _voxelize_backward, setup_context=_voxelize_setup)
+register_autograd(
+    "zoo::avg_voxelize_backward",
+    lambda ctx, grad: (avg_voxelize(grad, *ctx.saved_tensors), None, None),
+    setup_context=_voxelize_setup,
+)
 register_autograd(
     "zoo::avg_voxelize_sorted",
     lambda ctx, grad: (*_voxelize_backward(ctx, grad), None),
@@ -307,6 +318,11 @@ def _devoxelize_backward(ctx: Any, grad: Tensor) -> Any:
 
 
 register_autograd("zoo::trilinear_devoxelize", _devoxelize_backward, setup_context=_devoxelize_setup)
+register_autograd(
+    "zoo::trilinear_devoxelize_backward",
+    lambda ctx, grad: (_zoo.trilinear_devoxelize(grad, *ctx.saved_tensors), None, None),
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(inputs[1]),
+)
 
 
 def _columns_setup(ctx: Any, inputs: Any, output: Any) -> None:
@@ -331,6 +347,30 @@ def _interpolate_backward(ctx: Any, grad: Tensor) -> Any:
 
 register_autograd("zoo::gather_points", _gather_backward, setup_context=_columns_setup)
 register_autograd("zoo::three_interpolate", _interpolate_backward, setup_context=_columns_setup)
+register_autograd(
+    "zoo::gather_points_backward",
+    lambda ctx, grad: (_zoo.gather_points(grad, *ctx.saved_tensors), None, None),
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(inputs[1]),
+)
+register_autograd(
+    "zoo::three_interpolate_backward",
+    lambda ctx, grad: (_zoo.three_interpolate(grad, *ctx.saved_tensors), None, None, None),
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs[1:3]),
+)
+
+
+def _scatter_setup(ctx: Any, inputs: Any, output: Any) -> None:
+    values, targets, _, weights, _ = inputs
+    ctx.save_for_backward(targets, weights)
+    ctx.num_points = values.shape[2]
+
+
+def _scatter_backward(ctx: Any, grad: Tensor) -> Any:
+    targets, weights = (x.unflatten(1, (-1, ctx.num_points)).transpose(1, 2) for x in ctx.saved_tensors)
+    return reference.weighted_sum(grad, targets, weights), None, None, None, None
+
+
+register_autograd("zoo::scatter_sorted", _scatter_backward, setup_context=_scatter_setup)
 
 
 # What a count of floating-point operations must know; shapes come in the places of tensors. A squared distance takes

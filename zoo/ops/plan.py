@@ -20,12 +20,14 @@ class VoxelPlan:
         coords: in voxels, floating [B, 3, N] in [0, R-1].
         voxels: the nearest voxel of every point as one number, x major, int32 [B, N].
         counts: points in every voxel, int32 [B, R^3].
+        order: the points sorted by voxel, int64 [B, N]; only where it was asked for.
     """
 
     resolution: int
     coords: Tensor
     voxels: Tensor
     counts: Tensor
+    order: Tensor | None = None
 
     def voxelize(self, features: Tensor) -> Tensor:
         """Mean of the features [B, C, N] of the points in every voxel, [B, C, R, R, R].
@@ -37,7 +39,7 @@ class VoxelPlan:
         check_together("VoxelPlan.voxelize", features=features, voxels=self.voxels)
         if features.shape[2] != self.voxels.shape[1]:
             raise ValueError(f"VoxelPlan.voxelize: {features.shape[2]} features for {self.voxels.shape[1]} points")
-        grid: Tensor = implementation(features.device).avg_voxelize(features, self.voxels, self.counts)
+        grid: Tensor = implementation(features.device).avg_voxelize(features, self.voxels, self.counts, self.order)
         return grid.unflatten(2, (self.resolution, self.resolution, self.resolution))
 
     def devoxelize(self, grid: Tensor) -> Tensor:
@@ -51,7 +53,7 @@ class VoxelPlan:
         return trilinear_devoxelize(grid, self.coords)
 
 
-def voxel_plan(coords: Tensor, resolution: int, normalize: bool = True) -> VoxelPlan:
+def voxel_plan(coords: Tensor, resolution: int, normalize: bool = True, with_order: bool = False) -> VoxelPlan:
     """Where points lie in a grid whose middle is the cloud's mean (Point-Voxel CNN, section 3.2).
 
     A cloud whose points are all identical lies in the middle.
@@ -60,11 +62,15 @@ def voxel_plan(coords: Tensor, resolution: int, normalize: bool = True) -> Voxel
         coords: [B, 3, N], in any unit if ``normalize``, otherwise in [-1, 1] about their mean; no gradient goes here.
         resolution: R, voxels along one side.
         normalize: scale every cloud so that its furthest point lies on the sphere that fits the grid.
+        with_order: sort the points by voxel too, which repeatable sums on a GPU
+            (``torch.use_deterministic_algorithms(True)``) need, and otherwise do for every layer anew.
 
     Raises:
         ValueError: wrong shape or dtype.
-        RuntimeError: a coordinate is infinite or not a number.
+        RuntimeError: a coordinate is infinite or not a number, or so large that the cloud has no extent.
     """
     check_float("voxel_plan", "coords", coords, "[B, 3, N]")
     check_resolution("voxel_plan", resolution)
-    return VoxelPlan(resolution, *implementation(coords.device).voxel_plan(coords, resolution, normalize))
+    at, voxels, counts = implementation(coords.device).voxel_plan(coords, resolution, normalize)
+    order = voxels.argsort(dim=1, stable=True) if with_order else None
+    return VoxelPlan(resolution, at, voxels, counts, order)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from zoo.ops.backends import implementation
-from zoo.ops.checks import check_dtypes, check_float, check_index, check_resolution, check_together
+from zoo.ops.checks import check_count, check_dtypes, check_float, check_index, check_resolution, check_together
 
 
 def avg_voxelize(features: Tensor, coords: Tensor, resolution: int) -> Tensor:
@@ -57,8 +57,9 @@ def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
     check_float("trilinear_devoxelize", "grid", grid, "[B, C, R, R, R]")
     check_float("trilinear_devoxelize", "coords", coords, "[B, 3, N]")
     check_together("trilinear_devoxelize", grid=grid, coords=coords)
-    if len(set(grid.shape[2:])) > 1 or grid.shape[2] < 1:
+    if len(set(grid.shape[2:])) > 1:
         raise ValueError(f"trilinear_devoxelize: grid must be a cube [B, C, R, R, R], not {list(grid.shape)}")
+    check_resolution("trilinear_devoxelize", grid.shape[2])
     out: Tensor = implementation(grid.device).trilinear_devoxelize(grid, coords)
     return out
 
@@ -79,6 +80,7 @@ def furthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
         ValueError: wrong shape or dtype, or no points to choose from.
     """
     check_float("furthest_point_sample", "points", points, "[B, 3, N]")
+    check_count("furthest_point_sample", "points", points)
     if num_samples < 0:
         raise ValueError(f"furthest_point_sample: num_samples must be at least 0, not {num_samples}")
     if num_samples > 0 and points.shape[2] == 0:
@@ -133,6 +135,7 @@ def gather_points(features: Tensor, indices: Tensor) -> Tensor:
     check_float("gather_points", "features", features, "[B, C, N]")
     check_index("gather_points", "indices", indices, "[B, M]")
     check_together("gather_points", features=features, indices=indices)
+    _check_not_empty("gather_points", features, indices)
     out: Tensor = implementation(features.device).gather_points(features, indices)
     return out
 
@@ -154,6 +157,7 @@ def group_points(features: Tensor, indices: Tensor) -> Tensor:
     check_float("group_points", "features", features, "[B, C, N]")
     check_index("group_points", "indices", indices, "[B, M, U]")
     check_together("group_points", features=features, indices=indices)
+    _check_not_empty("group_points", features, indices)
     out: Tensor = implementation(features.device).group_points(features, indices)
     return out
 
@@ -180,6 +184,7 @@ def three_nn_interpolate(points: Tensor, centers: Tensor, features: Tensor) -> T
     check_float("three_nn_interpolate", "features", features, "[B, C, M]")
     check_together("three_nn_interpolate", points=points, centers=centers, features=features)
     check_dtypes("three_nn_interpolate", points=points, centers=centers)
+    check_count("three_nn_interpolate", "centers", centers)
     if centers.shape[2] != features.shape[2]:
         raise ValueError(
             f"three_nn_interpolate: {features.shape[2]} features for {centers.shape[2]} centers: give one each"
@@ -188,3 +193,8 @@ def three_nn_interpolate(points: Tensor, centers: Tensor, features: Tensor) -> T
         raise ValueError("three_nn_interpolate: there are no centers: give at least one")
     out: Tensor = implementation(points.device).three_nn_interpolate(points, centers, features)
     return out
+
+
+def _check_not_empty(operator: str, features: Tensor, indices: Tensor) -> None:
+    if features.shape[2] == 0 and indices.numel() > 0:
+        raise ValueError(f"{operator}: there are no points to choose from: give at least one")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.ops.checks import check_finite, check_range
+from zoo.ops.checks import check_extent, check_finite, check_range
 
 _CHUNK = 1 << 22  # pairs of points whose distances are held at a time
 
@@ -58,11 +58,14 @@ def voxel_plan(coords: Tensor, resolution: int, normalize: bool) -> tuple[Tensor
     if coords.shape[2] == 0:
         return coords, *voxel_index(coords.int(), resolution)
     centered = coords - coords.mean(dim=2, keepdim=True)
+    check_extent("voxel_plan", centered)
     # The mean of identical points is off by a rounding, which must not be scaled up.
     identical = (coords == coords[:, :, :1]).all(dim=2, keepdim=True).all(dim=1, keepdim=True)
     if normalize:
-        furthest = _squared_norm(centered).amax(dim=1).sqrt()
-        diameter = (furthest * 2)[:, None, None]
+        furthest = _squared_norm(centered).amax(dim=1)
+        check_extent("voxel_plan", furthest)
+        # Of a root in float32 a library of vector functions may round the last bit otherwise than the processor.
+        diameter = (furthest.double().sqrt().to(furthest.dtype) * 2)[:, None, None]
         unit = torch.where(diameter == 0, 0, centered / diameter) + 0.5
     else:
         unit = (centered + 1) / 2
@@ -79,8 +82,11 @@ def voxel_index(coords: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
     return voxels, counts.scatter_add_(1, voxels.long(), torch.ones_like(voxels))
 
 
-def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor) -> Tensor:
-    """Mean of ``features`` [B, C, N] over the points of every voxel, [B, C, R^3] (Point-Voxel CNN, equation 2)."""
+def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor, order: Tensor | None = None) -> Tensor:
+    """Mean of ``features`` [B, C, N] over the points of every voxel, [B, C, R^3] (Point-Voxel CNN, equation 2).
+
+    ``order`` sorts the points by voxel; the compiled operator sums in it, here there is no need.
+    """
     values = wide(features)
     total = values.new_zeros(*values.shape[:2], counts.shape[1])
     total = total.scatter_add(2, voxels.long().unsqueeze(1).expand_as(values), values)
@@ -90,9 +96,10 @@ def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor) -> Tensor:
 def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
     """Values of ``grid`` [B, C, R, R, R] at ``coords`` [B, 3, N] between eight voxels, [B, C, N] (section 3.2)."""
     resolution = grid.shape[-1]
+    coords = coords.detach().to(sum_type(grid.dtype))
     check_range("trilinear_devoxelize", "coordinate", coords, resolution - 1)
-    indices, weights = corners(coords.detach().to(sum_type(grid.dtype)), resolution)
-    return _weighted_sum(grid.flatten(2), indices.transpose(1, 2), weights.transpose(1, 2))
+    indices, weights = corners(coords, resolution)
+    return weighted_sum(grid.flatten(2), indices.transpose(1, 2), weights.transpose(1, 2))
 
 
 def corners(coords: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
@@ -167,7 +174,7 @@ def three_nn_interpolate(points: Tensor, centers: Tensor, features: Tensor) -> T
         weight = torch.stack([d1 * d2, d0 * d2, d0 * d1], dim=2)
         indices.append(index)
         weights.append(weight / (d0 * d1 + d0 * d2 + d1 * d2).unsqueeze(2))
-    return _weighted_sum(features, torch.cat(indices, dim=1), torch.cat(weights, dim=1))
+    return weighted_sum(features, torch.cat(indices, dim=1), torch.cat(weights, dim=1))
 
 
 def _three_smallest(distance: Tensor) -> tuple[Tensor, Tensor]:
@@ -181,7 +188,7 @@ def _three_smallest(distance: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(values, dim=2), torch.cat(indices, dim=2)
 
 
-def _weighted_sum(features: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
+def weighted_sum(features: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
     """Columns ``indices`` [B, N, K] of ``features`` [B, C, S], summed over K with ``weights`` [B, N, K], [B, C, N]."""
     batch, _, size = features.shape
     rows = wide(features).transpose(1, 2).flatten(0, 1)

@@ -97,20 +97,45 @@ inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> sizes) {
   return empty(like, sizes, like.scalar_type());
 }
 
-// Frames [F, C, H, W] or grids [B, C, R, R, R] whose channels lie together in memory.
+// Frames [F, C, H, W] or grids [B, C, R, R, R] whose channels lie together in memory. Where a size is 1, PyTorch lets
+// the stride be anything.
 inline bool is_channels_last(const Tensor& x) {
-  int64_t expected = x.size(1);
-  for (int64_t dim = x.dim() - 1; dim > 1; expected *= x.size(dim), --dim)
-    if (x.stride(dim) != expected) return false;
-  return x.stride(1) == 1 && x.stride(0) == expected;
+  int64_t expected = 1;
+  const auto next = [&](int64_t dim) {
+    const bool fits = x.size(dim) == 1 || x.stride(dim) == expected;
+    expected *= x.size(dim);
+    return fits;
+  };
+  if (!next(1)) return false;
+  for (int64_t dim = x.dim() - 1; dim > 1; --dim)
+    if (!next(dim)) return false;
+  return next(0);
 }
 
 // Frames as they are, where they are contiguous or channels-last; otherwise contiguous.
 inline Tensor dense(const Tensor& x) { return x.is_contiguous() || is_channels_last(x) ? x : contiguous(x); }
 
+// A kept output must be what the operator would have made: `sizes`, the type of `like`, and contiguous.
+inline void check_out(const char* name, const Tensor& out, const Tensor& like, std::initializer_list<int64_t> sizes) {
+  const bool fits =
+      out.dim() == static_cast<int64_t>(sizes.size()) && std::equal(sizes.begin(), sizes.end(), out.sizes().begin());
+  if (!fits || out.scalar_type() != like.scalar_type() || !out.is_contiguous())
+    refuse(name, ": out must be contiguous, of the shape and the type of the result");
+}
+
+// What says where the points of `features` [B, C, N] lie: voxels [B, N] and counts [B, R^3].
+inline void check_index_types(const char* name, const Tensor& features, const Tensor& voxels, const Tensor& counts) {
+  const bool fits = voxels.dim() == 2 && counts.dim() == 2 && voxels.size(0) == features.size(0) &&
+                    counts.size(0) == features.size(0);
+  if (!fits || voxels.scalar_type() != ScalarType::Int || counts.scalar_type() != ScalarType::Int)
+    refuse(name, ": voxels [B, N] and counts [B, R^3] must be int32, as voxel_plan makes them");
+}
+
 inline void check_same_layout(const char* name, const Tensor& x, const Tensor& out) {
-  if (!(x.is_contiguous() ? out.is_contiguous() : is_channels_last(x) && is_channels_last(out)))
-    refuse(name, ": x and out must both be contiguous or both channels-last");
+  const bool same = out.dim() == x.dim() && std::equal(x.sizes().begin(), x.sizes().end(), out.sizes().begin()) &&
+                    out.scalar_type() == x.scalar_type();
+  const bool alike = x.is_contiguous() ? out.is_contiguous() : is_channels_last(x) && is_channels_last(out);
+  if (!same || !alike) refuse(name, ": out must be as x, and both contiguous or both channels-last");
 }
 
 // `past` in the layout of the dense frames `x`.

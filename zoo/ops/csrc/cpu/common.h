@@ -2,13 +2,19 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 
 #include "../tensors.h"
 
 // One build serves every processor: the loader takes the widest version of a function that the machine can run.
 // Sanitisers are not ready yet when the loader asks.
+#if __GNUC__ >= 12
+#define ZOO_LEVELS "arch=x86-64-v4", "arch=x86-64-v3"
+#else  // which do not know the levels by name
+#define ZOO_LEVELS "avx512f", "avx2"
+#endif
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(ZOO_SANITIZE)
-#define ZOO_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define ZOO_SIMD __attribute__((target_clones(ZOO_LEVELS, "default")))
 #else
 #define ZOO_SIMD
 #endif
@@ -36,9 +42,12 @@ template <typename T>
 ZOO_SIMD void check_finite(const char* name, const T* values, int64_t count) {
   using Bits = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
   constexpr Bits exponent = sizeof(T) == 8 ? Bits(0x7ffull << 52) : Bits(0x7f800000u);
-  const Bits* bits = reinterpret_cast<const Bits*>(values);
   Bits bad = 0;
-  for (int64_t i = 0; i < count; ++i) bad |= (bits[i] & exponent) == exponent;
+  for (int64_t i = 0; i < count; ++i) {
+    Bits bits;
+    std::memcpy(&bits, values + i, sizeof bits);
+    bad |= (bits & exponent) == exponent;
+  }
   if (!bad) return;
   for (int64_t i = 0; i < count; ++i)
     if (!std::isfinite(values[i])) refuse(name, ": coordinate ", values[i], " is not finite: remove such points");

@@ -125,6 +125,7 @@ Tensor trilinear_devoxelize(Tensor grid, Tensor coords) {
 }
 
 void trilinear_devoxelize_out(Tensor grid, Tensor coords, Tensor out) {
+  check_out("trilinear_devoxelize_out", out, grid, {grid.size(0), grid.size(1), coords.size(2)});
   if (out.numel() > 0) devoxelize_into(out, grid, coords);
 }
 
@@ -136,7 +137,7 @@ Tensor trilinear_devoxelize_backward(Tensor grad, Tensor coords, int64_t resolut
   dispatch_floating("trilinear_devoxelize", grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     const Corners<Wide<T>> at(coords, resolution);
-    accumulate_slabs(mutable_data<T>(out), batch * channels, resolution * resolution * resolution,
+    accumulate_slabs(mutable_data<T>(out), batch * channels, resolution * resolution * resolution, corners * num_points,
                      [&](int64_t slab, Wide<T>* table) {
                        const int64_t cloud = slab / channels * corners * num_points;
                        scatter_weighted<corners, T>(table, data<T>(grad) + slab * num_points, at.indices.data() + cloud,

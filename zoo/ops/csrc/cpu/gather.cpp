@@ -49,7 +49,7 @@ Tensor gather_points_backward(Tensor grad, Tensor indices, int64_t num_points) {
       using T = decltype(zero);
       using I = decltype(index_zero);
       check_range("gather_points or group_points", data<I>(indices), indices.numel(), num_points);
-      accumulate_slabs(mutable_data<T>(out), batch * channels, num_points, [&](int64_t slab, Wide<T>* table) {
+      accumulate_slabs(mutable_data<T>(out), batch * channels, num_points, count, [&](int64_t slab, Wide<T>* table) {
         const T* row = data<T>(grad) + slab * count;
         const I* index = data<I>(indices) + slab / channels * count;
         for (int64_t m = 0; m < count; ++m) table[index[m]] += static_cast<Wide<T>>(row[m]);
@@ -91,11 +91,12 @@ Tensor three_interpolate_backward(Tensor grad, Tensor indices, Tensor weights, i
   check_range("three_nn_interpolate", data<int32_t>(indices), indices.numel(), num_centers);
   dispatch_floating("three_nn_interpolate", grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    accumulate_slabs(mutable_data<T>(out), batch * channels, num_centers, [&](int64_t slab, Wide<T>* table) {
-      const int64_t cloud = slab / channels * neighbors * count;
-      scatter_weighted<neighbors, T>(table, data<T>(grad) + slab * count, data<int32_t>(indices) + cloud,
-                                     data<Wide<T>>(weights) + cloud, count);
-    });
+    accumulate_slabs(
+        mutable_data<T>(out), batch * channels, num_centers, neighbors * count, [&](int64_t slab, Wide<T>* table) {
+          const int64_t cloud = slab / channels * neighbors * count;
+          scatter_weighted<neighbors, T>(table, data<T>(grad) + slab * count, data<int32_t>(indices) + cloud,
+                                         data<Wide<T>>(weights) + cloud, count);
+        });
   });
   return out;
 }

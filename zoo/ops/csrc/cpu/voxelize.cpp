@@ -13,10 +13,10 @@ void count_points(int32_t* counts, const int32_t* voxels, int64_t num_points, in
 }
 
 // One cloud [3, N] about `mean` [3] to coordinates in voxels and linear voxel indices; the arithmetic, and so each
-// rounding, is that of zoo/ops/reference.py.
+// rounding, is that of zoo/ops/reference.py. Returns the largest squared distance to the mean, 0 where none is needed.
 template <typename T>
-ZOO_SIMD void plan_cloud(T* __restrict out, int32_t* __restrict voxels, const T* __restrict coords, const T* mean,
-                         int64_t num_points, int32_t resolution, bool normalize) {
+ZOO_SIMD T plan_cloud(T* __restrict out, int32_t* __restrict voxels, const T* __restrict coords, const T* mean,
+                      int64_t num_points, int32_t resolution, bool normalize) {
   const T *x = coords, *y = coords + num_points, *z = coords + 2 * num_points;
   bool identical = true;
   for (int64_t n = 0; n < num_points; ++n) identical &= x[n] == x[0] && y[n] == y[0] && z[n] == z[0];
@@ -41,7 +41,7 @@ ZOO_SIMD void plan_cloud(T* __restrict out, int32_t* __restrict voxels, const T*
     for (int64_t n = 0; n < num_points; ++n) {
       const T centered = from[n] - middle;
       T at = (normalize ? centered / diameter + T(0.5) : (centered + 1) / 2) * scale;
-      at = at < 0 ? T(0) : at;
+      at = at >= 0 ? at : T(0);  // also where it is not a number
       to[n] = at > highest ? highest : at;
     }
   }
@@ -52,6 +52,7 @@ ZOO_SIMD void plan_cloud(T* __restrict out, int32_t* __restrict voxels, const T*
     const int32_t c = static_cast<int32_t>(std::nearbyint(k[n]));
     voxels[n] = (a * resolution + b) * resolution + c;
   }
+  return furthest;
 }
 
 std::tuple<Tensor, Tensor, Tensor> voxel_plan(Tensor coords, Tensor mean, int64_t resolution, bool normalize) {
@@ -65,14 +66,20 @@ std::tuple<Tensor, Tensor, Tensor> voxel_plan(Tensor coords, Tensor mean, int64_
     using T = decltype(zero);
     const T* from = data<T>(coords);
     check_finite("voxel_plan", from, coords.numel());
+    std::vector<T> furthest(batch);
     parallel(batch, 16 * num_points + num_voxels, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) {
         int32_t* cloud = mutable_data<int32_t>(voxels) + b * num_points;
-        plan_cloud<T>(mutable_data<T>(out) + b * 3 * num_points, cloud, from + b * 3 * num_points,
-                      data<T>(mean) + b * 3, num_points, static_cast<int32_t>(resolution), normalize);
+        furthest[b] = plan_cloud<T>(mutable_data<T>(out) + b * 3 * num_points, cloud, from + b * 3 * num_points,
+                                    data<T>(mean) + b * 3, num_points, static_cast<int32_t>(resolution), normalize);
         count_points(mutable_data<int32_t>(counts) + b * num_voxels, cloud, num_points, num_voxels);
       }
     });
+    if (num_points == 0) return;
+    const T* middle = data<T>(mean);
+    const auto finite = [](T value) { return std::isfinite(value); };
+    if (!std::all_of(middle, middle + mean.numel(), finite) || !std::all_of(furthest.begin(), furthest.end(), finite))
+      refuse("voxel_plan: the coordinates are too large to have a mean and an extent: scale them down");
   });
   return {out, voxels, counts};
 }
@@ -101,10 +108,22 @@ std::tuple<Tensor, Tensor> voxel_index(Tensor coords, int64_t resolution) {
   return {voxels, counts};
 }
 
+// A plan that was not made by voxel_plan may hold anything.
+void check_voxels(const char* name, const Tensor& features, const Tensor& voxels, const Tensor& counts) {
+  check_index_types(name, features, voxels, counts);
+  const int64_t num_voxels = counts.size(1);
+  const int32_t* voxel = data<int32_t>(voxels);
+  bool inside = true;
+  for (int64_t i = 0; i < voxels.numel(); ++i) inside &= voxel[i] >= 0 && voxel[i] < num_voxels;
+  if (!inside) refuse(name, ": a voxel of the plan is out of range: it must be in [0, ", num_voxels - 1, "]");
+}
+
 void voxelize_into(const Tensor& out, const Tensor& features_, const Tensor& voxels_, const Tensor& counts_) {
   const Tensor features = contiguous(features_), voxels = contiguous(voxels_), counts = contiguous(counts_);
   const int64_t batch = features.size(0), channels = features.size(1), num_points = features.size(2);
   const int64_t num_voxels = counts.size(1);
+  check_voxels("avg_voxelize", features, voxels, counts);
+  if (voxels.size(1) != num_points) refuse("avg_voxelize: give one voxel for each point");
   std::vector<std::vector<std::pair<int32_t, int32_t>>> shared(batch);  // voxels of several points, and how many
   parallel(batch, num_voxels, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
@@ -115,7 +134,7 @@ void voxelize_into(const Tensor& out, const Tensor& features_, const Tensor& vox
   });
   dispatch_floating("avg_voxelize", features.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    accumulate_slabs(mutable_data<T>(out), batch * channels, num_voxels, [&](int64_t slab, Wide<T>* table) {
+    accumulate_slabs(mutable_data<T>(out), batch * channels, num_voxels, num_points, [&](int64_t slab, Wide<T>* table) {
       const int64_t b = slab / channels;
       const T* values = data<T>(features) + slab * num_points;
       const int32_t* voxel = data<int32_t>(voxels) + b * num_points;
@@ -132,6 +151,7 @@ Tensor avg_voxelize(Tensor features, Tensor voxels, Tensor counts) {
 }
 
 void avg_voxelize_out(Tensor features, Tensor voxels, Tensor counts, Tensor out) {
+  check_out("avg_voxelize_out", out, features, {features.size(0), features.size(1), counts.size(1)});
   voxelize_into(out, features, voxels, counts);
 }
 
@@ -148,6 +168,8 @@ Tensor avg_voxelize_backward(Tensor grad, Tensor voxels, Tensor counts) {
   counts = contiguous(counts);
   const int64_t batch = grad.size(0), channels = grad.size(1), num_points = voxels.size(1);
   const int64_t num_voxels = counts.size(1);
+  check_voxels("avg_voxelize", grad, voxels, counts);
+  if (grad.size(2) != num_voxels) refuse("avg_voxelize: the gradient must be that of a grid of the plan");
   Tensor out = empty(grad, {batch, channels, num_points});
   dispatch_floating("avg_voxelize", grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);

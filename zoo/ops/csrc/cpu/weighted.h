@@ -32,10 +32,11 @@ void scatter_weighted(Wide<T>* __restrict table, const T* __restrict grad, const
   }
 }
 
-// One table of sums for every channel: f(slab, table) adds to a zeroed `table` [size], which becomes out[slab].
+// One table of sums for every channel: f(slab, table) makes `work` additions to a zeroed `table` [size], which becomes
+// out[slab].
 template <typename T, typename F>
-void accumulate_slabs(T* out, int64_t slabs, int64_t size, const F& f) {
-  parallel(slabs, size, [&](int64_t begin, int64_t end) {
+void accumulate_slabs(T* out, int64_t slabs, int64_t size, int64_t work, const F& f) {
+  parallel(slabs, size + work, [&](int64_t begin, int64_t end) {
     std::vector<Wide<T>> scratch(std::is_same_v<T, Wide<T>> ? 0 : size);
     for (int64_t slab = begin; slab < end; ++slab) {
       T* row = out + slab * size;

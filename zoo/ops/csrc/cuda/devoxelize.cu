@@ -131,6 +131,7 @@ Tensor trilinear_devoxelize(Tensor grid, Tensor coords) {
 }
 
 void trilinear_devoxelize_out(Tensor grid, Tensor coords, Tensor out) {
+  check_out("trilinear_devoxelize_out", out, grid, {grid.size(0), grid.size(1), coords.size(2)});
   if (out.numel() > 0) devoxelize_into(out, grid, coords);
 }
 

@@ -206,6 +206,7 @@ Tensor sum_runs(const char* name, const Tensor& values_, const Tensor& targets_,
 }
 
 Tensor avg_voxelize_sorted(Tensor features, Tensor voxels, Tensor counts, Tensor order) {
+  check_index_types("avg_voxelize", features, voxels, counts);
   return sum_runs("avg_voxelize", features, voxels, order, nullptr, counts.size(1));
 }
 

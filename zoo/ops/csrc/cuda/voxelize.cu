@@ -144,7 +144,7 @@ struct Average {
   __device__ void operator()(Index i) const {
     const auto slab = i / static_cast<Index>(num_points);
     const int64_t b = slab / static_cast<Index>(channels), n = i % static_cast<Index>(num_points);
-    const int32_t voxel = voxels[b * num_points + n];
+    const int64_t voxel = clamp<int64_t>(voxels[b * num_points + n], 0, num_voxels - 1);
     const auto count = static_cast<Wide<T>>(counts[b * num_voxels + voxel]);
     atomicAdd(sums + static_cast<int64_t>(slab) * num_voxels + voxel, static_cast<Wide<T>>(features[i]) / count);
   }
@@ -154,6 +154,8 @@ void voxelize_into(const Tensor& out, const Tensor& features_, const Tensor& vox
   const DeviceGuard guard(features_.get_device_index());
   const cudaStream_t stream = stream_of(features_);
   const Tensor features = contiguous(features_), voxels = contiguous(voxels_), counts = contiguous(counts_);
+  check_index_types("avg_voxelize", features, voxels, counts);
+  if (voxels.size(1) != features.size(2)) refuse("avg_voxelize: give one voxel for each point");
   dispatch_floating("avg_voxelize", features.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     accumulate<T>(out, stream, [&](Wide<T>* sums) {
@@ -171,6 +173,7 @@ Tensor avg_voxelize(Tensor features, Tensor voxels, Tensor counts) {
 }
 
 void avg_voxelize_out(Tensor features, Tensor voxels, Tensor counts, Tensor out) {
+  check_out("avg_voxelize_out", out, features, {features.size(0), features.size(1), counts.size(1)});
   voxelize_into(out, features, voxels, counts);
 }
 
@@ -185,7 +188,7 @@ struct Spread {
   __device__ void operator()(Index i) const {
     const auto slab = i / static_cast<Index>(num_points);
     const int64_t b = slab / static_cast<Index>(channels), n = i % static_cast<Index>(num_points);
-    const int32_t voxel = voxels[b * num_points + n];
+    const int64_t voxel = clamp<int64_t>(voxels[b * num_points + n], 0, num_voxels - 1);
     const auto count = static_cast<Wide<T>>(counts[b * num_voxels + voxel]);
     out[i] = static_cast<T>(static_cast<Wide<T>>(grad[static_cast<int64_t>(slab) * num_voxels + voxel]) / count);
   }
@@ -196,6 +199,8 @@ Tensor avg_voxelize_backward(Tensor grad, Tensor voxels, Tensor counts) {
   grad = contiguous(grad);
   voxels = contiguous(voxels);
   counts = contiguous(counts);
+  check_index_types("avg_voxelize", grad, voxels, counts);
+  if (grad.size(2) != counts.size(1)) refuse("avg_voxelize: the gradient must be that of a grid of the plan");
   Tensor out = empty(grad, {grad.size(0), grad.size(1), voxels.size(1)});
   dispatch_floating("avg_voxelize", grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
