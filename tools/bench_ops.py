@@ -1,15 +1,15 @@
 """Time the operators against their peers: tools/bench_ops.py --out model_cards/results.
 
 Every operator and its peers run in turn; the figures are medians. ``kept`` is the kernel alone, into an output that is
-kept from run to run; ``call`` is the whole call, which allocates. ``bandwidth`` is what the kernel moves at the least,
-as a share of what a copy of a large array reaches. Peers that are not installed are left out.
+kept from run to run; ``call`` is the whole call, which allocates. ``ratio`` says how many times as long as our call a
+thing takes, ``bandwidth`` what the kernel moves at the least, as a share of what a copy of a large array reaches. On a
+GPU ``ms`` is the device's own time; beside it stand the host's, the kernels launched and the most memory that was
+allocated on top of the inputs. Peers that are not installed are left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -24,8 +24,11 @@ from torch.nn import functional as F
 
 import zoo
 from zoo import ops
+from zoo.bench.peers import load_module, mean_by_index_add, optional, search_by_open3d, shift_by_slices
 from zoo.bench.report import write_tables
-from zoo.bench.timing import Call, copy_bandwidth, interleave, machine, medians
+from zoo.bench.timing import Call, copy_bandwidth, host_time, interleave, launches, machine, medians, peak_memory
+from zoo.cli import exit_code
+from zoo.errors import InputError
 from zoo.ops import reference
 
 NETWORKS = {
@@ -37,7 +40,10 @@ NETWORKS = {
     "tsm_mobilenetv2": (1, 8, 3, 224, 224),
     "tsm_mobilenetv2_online": (1, 8, 3, 224, 224),
 }
-COLUMNS = ("operator", "size", "name", "ms", "ratio", "bandwidth")
+SAMPLING = ((1, 4096, 1024), (1, 100_000, 4096), (8, 4096, 1024))  # batch, points, samples
+MANY_POINTS = 50_000  # with more, what looks at all of them for every sample is left out
+OURS = ("call", "kept", "unplanned")
+WIDTHS = {"operator": 30, "size": 62, "name": 18, "ms": 9, "ratio": 7, "bandwidth": 10}
 
 
 @dataclass
@@ -88,6 +94,12 @@ class Bench:
         return torch.rand(size, device=self.device).to(self.dtype)
 
 
+def add_shifts(bench: Bench) -> None:
+    """The shift in both layouts."""
+    for layout in (torch.contiguous_format, torch.channels_last):
+        add_shift(bench, layout)
+
+
 def add_shift(bench: Bench, layout: torch.memory_format) -> None:
     """The shift of 8 frames of 256 channels, 56 x 56."""
     x = bench.rand(8, 256, 56, 56).contiguous(memory_format=layout)
@@ -126,6 +138,7 @@ def add_voxels(bench: Bench, num_points: int = 2048, channels: int = 64, resolut
     grid = plan.voxelize(features)
     flat = torch.empty_like(grid).flatten(2)
     index = plan.voxels.long().unsqueeze(1).expand(-1, channels, -1)
+    rows = (plan.voxels + torch.arange(bench.batch, device=bench.device).view(-1, 1) * resolution**3).flatten()
     coords = plan.coords.round().int()
     calls = {"call": lambda: plan.voxelize(features)}
     if bench.native:
@@ -136,6 +149,7 @@ def add_voxels(bench: Bench, num_points: int = 2048, channels: int = 64, resolut
         "zeros": lambda: torch.zeros(flat.shape, dtype=flat.dtype, device=flat.device),
         "reference": lambda: reference.avg_voxelize(features, plan.voxels, plan.counts),
         "scatter_reduce": lambda: torch.zeros_like(flat).scatter_reduce(2, index, features, "mean", include_self=False),
+        "index_add_": lambda: mean_by_index_add(features, rows, resolution**3),
     }
     scatter, authors = optional("torch_scatter"), bench.authors
     if scatter:
@@ -143,6 +157,7 @@ def add_voxels(bench: Bench, num_points: int = 2048, channels: int = 64, resolut
     if authors:
         calls["authors"] = lambda: authors.avg_voxelize_forward(features, coords, resolution)
     bench.add("avg_voxelize", size, (features.numel() + grid.numel()) * grid.element_size(), calls)
+    into = torch.empty_like(features)
     add_backward(
         bench,
         "avg_voxelize",
@@ -150,6 +165,7 @@ def add_voxels(bench: Bench, num_points: int = 2048, channels: int = 64, resolut
         features,
         lambda x: plan.voxelize(x).flatten(2),
         lambda x: reference.avg_voxelize(x, plan.voxels, plan.counts),
+        lambda grad: torch.ops.zoo.avg_voxelize_backward_out(grad, plan.voxels, plan.counts, into),
     )
     add_devoxelize(bench, f"{size}, contiguous", grid, plan)
     add_devoxelize(bench, f"{size}, channels-last", grid.contiguous(memory_format=torch.channels_last_3d), plan)
@@ -160,6 +176,7 @@ def add_voxels(bench: Bench, num_points: int = 2048, channels: int = 64, resolut
         grid,
         plan.devoxelize,
         lambda x: reference.trilinear_devoxelize(x, plan.coords),
+        lambda grad: torch.ops.zoo.trilinear_devoxelize_backward_out(grad, plan.coords, flat.view_as(grid)),
     )
 
 
@@ -181,19 +198,29 @@ def add_devoxelize(bench: Bench, size: str, grid: Tensor, plan: ops.VoxelPlan) -
     bench.add("trilinear_devoxelize", size, 9 * out.numel() * out.element_size(), calls)
 
 
+def add_samplings(bench: Bench) -> None:
+    """Furthest point sampling at all sizes."""
+    for size in SAMPLING:
+        add_sampling(bench, *size)
+
+
 def add_sampling(bench: Bench, batch: int, num_points: int, num_samples: int) -> None:
     """Furthest point sampling."""
     points = torch.rand(batch, 3, num_points, device=bench.device)
     calls: dict[str, Call] = {"call": lambda: ops.furthest_point_sample(points, num_samples)}
-    if num_points <= 50_000:
+    if num_points <= MANY_POINTS:
         calls["reference"] = lambda: reference.furthest_point_sample(points, num_samples)
     fpsample, cluster, authors = optional("fpsample"), optional("torch_cluster"), bench.authors
     rows = points[0].T.contiguous()
     if fpsample and batch == 1 and bench.device == "cpu":
-        array, height = rows.numpy(), 7 if num_points > 50_000 else 3  # heights that its documentation advises
+        array, height = rows.numpy(), 7 if num_points > MANY_POINTS else 3  # heights that its documentation advises
         calls["fpsample"] = lambda: fpsample.bucket_fps_kdline_sampling(array, num_samples, h=height, start_idx=0)
     if cluster and batch == 1:
         calls["torch_cluster"] = lambda: cluster.fps(rows, ratio=num_samples / num_points, random_start=False)
+    open3d = optional("open3d")
+    if open3d and batch == 1 and bench.device == "cpu" and num_points <= MANY_POINTS:
+        cloud = open3d.t.geometry.PointCloud(open3d.core.Tensor(rows.numpy()))
+        calls["Open3D"] = lambda: cloud.farthest_point_down_sample(num_samples)
     if authors:
         calls["authors"] = lambda: authors.furthest_point_sampling(points, num_samples)
     bench.add("furthest_point_sample", f"{batch} x {num_points} -> {num_samples}", 0, calls)
@@ -218,6 +245,8 @@ def add_neighbors(bench: Bench, num_points: int = 2048, num_centers: int = 512) 
     if spatial and bench.device == "cpu":
         pairs = [(p.T.numpy(), c.T.numpy()) for p, c in zip(points, centers, strict=True)]
         calls["cKDTree"] = lambda: [spatial.cKDTree(p).query_ball_point(c, 0.2) for p, c in pairs]
+    if optional("open3d") and bench.device == "cpu":
+        calls["Open3D"] = lambda: search_by_open3d(centers, points, 0.2, 32)
     if authors:
         calls["authors"] = lambda: authors.ball_query(centers, points, 0.2, 32)
     bench.add("ball_query", f"{size}, radius 0.2, 32 neighbours", 0, calls)
@@ -263,16 +292,23 @@ def add_backward(
     x: Tensor,
     ours: Callable[[Tensor], Tensor],
     theirs: Callable[[Tensor], Tensor],
+    kept: Callable[[Tensor], None] | None = None,
 ) -> None:
-    """The backward pass alone, ours against autograd of plain PyTorch."""
+    """The backward pass alone, ours against autograd of plain PyTorch; ``kept`` takes the gradient of the output."""
     leaf = x.detach().clone().requires_grad_()
     out, plain = ours(leaf), theirs(leaf)
     grad = torch.ones_like(out)
-    calls: dict[str, Call] = {
-        "call": lambda: torch.autograd.grad(out, leaf, grad, retain_graph=True),
-        "reference": lambda: torch.autograd.grad(plain, leaf, grad, retain_graph=True),
-    }
+    calls: dict[str, Call] = {"call": lambda: torch.autograd.grad(out, leaf, grad, retain_graph=True)}
+    if kept is not None and bench.native:
+        calls["kept"] = lambda: kept(grad)
+    calls["reference"] = lambda: torch.autograd.grad(plain, leaf, grad, retain_graph=True)
     bench.add(f"{operator}, backward", size, (x.numel() + grad.numel()) * x.element_size(), calls)
+
+
+def add_networks(bench: Bench) -> None:
+    """All networks."""
+    for name, size in NETWORKS.items():
+        add_network(bench, name, *size)
 
 
 def add_network(bench: Bench, name: str, *size: int) -> None:
@@ -295,93 +331,73 @@ def add_network(bench: Bench, name: str, *size: int) -> None:
     bench.add(name, " x ".join(map(str, size)), 0, calls)
 
 
-def shift_by_slices(x: Tensor, num_frames: int, shift_div: int) -> Tensor:
-    """The shift as it is usually written: zeros, and three assignments."""
-    clips = x.unflatten(0, (-1, num_frames))
-    fold = x.shape[1] // shift_div
-    out = torch.zeros_like(clips)
-    out[:, :-1, :fold] = clips[:, 1:, :fold]
-    out[:, 1:, fold : 2 * fold] = clips[:, :-1, fold : 2 * fold]
-    out[:, :, 2 * fold :] = clips[:, :, 2 * fold :]
-    return out.flatten(0, 1)
-
-
-def optional(name: str) -> Any:
-    """The module ``name``, if it is installed."""
-    try:
-        return importlib.import_module(name)
-    except (ImportError, OSError):
-        return None
-
-
-def load_module(path: Path) -> ModuleType:
-    """The module, compiled or not, in the file ``path``."""
-    spec = importlib.util.spec_from_file_location(path.name.split(".")[0], path)
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"error: {path} is no Python module")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def rows_of(case: Case, runs: int, device: str, bandwidth: float) -> list[dict[str, Any]]:
-    """One row for each thing that was timed; ``ratio`` says how many times as long as our call it takes."""
+    """One row for each thing that was timed."""
     times = medians(interleave(case.calls, runs, device))
     rows = []
     for name, ms in times.items():
         share = case.moved / (ms / 1e3) / bandwidth if name in ("call", "kept") and case.moved else None
-        rows.append(
-            {
-                "operator": case.operator,
-                "size": case.size,
-                "name": f"zoo, {name}" if name in ("call", "kept", "unplanned") else name,
-                "ms": f"{ms:.4g}",
-                "ratio": f"{ms / times['call']:.3g}",
-                "bandwidth": "" if share is None else f"{share:.0%}",
+        row = {
+            "operator": case.operator,
+            "size": case.size,
+            "name": f"zoo, {name}" if name in OURS else name,
+            "ms": f"{ms:.4g}",
+            "ratio": f"{ms / times['call']:.3g}",
+            "bandwidth": "" if share is None else f"{share:.0%}",
+        }
+        if device == "cuda":
+            call = case.calls[name]
+            row |= {
+                "host ms": f"{host_time(call):.4g}",
+                "launches": f"{launches(call)}",
+                "MB": f"{peak_memory(call):.3g}",
             }
-        )
+        rows.append(row)
     return rows
 
 
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "shift": add_shifts,
+    "voxels": add_voxels,
+    "sampling": add_samplings,
+    "neighbors": add_neighbors,
+    "networks": add_networks,
+}
+
+
 def main() -> int:
-    """Run the benchmark."""
+    """Run the benchmark; 0 on success."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16", "float64"], default="float32")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--runs", type=int, default=20, help="times that each thing runs (default: 20)")
-    parser.add_argument("--only", default="", help="operators whose name holds this")
+    parser.add_argument("--only", choices=list(PARTS), nargs="+", default=list(PARTS), help="what is timed")
     parser.add_argument("--authors", type=Path, help="a compiled module with the authors' CUDA kernels")
     parser.add_argument("--out", type=Path, help="a folder for ops_DEVICE.csv and .md")
     options = parser.parse_args()
+    return exit_code(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Time what was asked for, print it and write it down."""
     if options.device == "cuda" and not torch.cuda.is_available():
-        print("error: there is no GPU: leave out --device cuda", file=sys.stderr)
-        return 2
+        raise InputError("there is no GPU: leave out --device cuda")
     authors = load_module(options.authors) if options.authors else None
-    bench = Bench(options.device, getattr(torch, options.dtype), options.batch, authors)
-    for layout in (torch.contiguous_format, torch.channels_last):
-        add_shift(bench, layout)
-    add_voxels(bench)
-    for sampling in ((1, 4096, 1024), (1, 100_000, 4096), (8, 4096, 1024)):
-        add_sampling(bench, *sampling)
-    add_neighbors(bench)
-    for name, size in NETWORKS.items():
-        add_network(bench, name, *size)
     bandwidth = copy_bandwidth(options.device)
     about = machine(options.device) | {"dtype": options.dtype, "runs": str(options.runs)}
     about |= {"copy bandwidth": f"{bandwidth / 1e9:.1f} GB/s", "operators": ops.backend(options.device)}
     rows = []
-    widths = (30, 62, 18, 10, 8, 5)
-    for case in bench.cases:
-        if options.only in case.operator:
+    for part in options.only:
+        bench = Bench(options.device, getattr(torch, options.dtype), options.batch, authors)
+        PARTS[part](bench)
+        for case in bench.cases:
             new = rows_of(case, options.runs, options.device, bandwidth)
             rows += new
             for row in new:
-                cells = zip(COLUMNS, widths, strict=True)
-                print("  ".join(f"{row[column]!s:<{width}}" for column, width in cells), flush=True)
+                print("  ".join(f"{row[column]!s:<{WIDTHS.get(column, 9)}}" for column in row), flush=True)
     if options.out:
         write_tables("Operators", rows, about, options.out / f"ops_{options.device}")
-    return 0
 
 
 if __name__ == "__main__":

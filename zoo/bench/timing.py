@@ -12,6 +12,7 @@ import torch
 
 Call = Callable[[], object]
 WARM_UP = 3
+LAUNCHES = 20  # calls between two events on a GPU, so that a short kernel is not timed with the wait for its launch
 
 
 def interleave(calls: Mapping[str, Call], runs: int, device: str = "cpu") -> dict[str, list[float]]:
@@ -20,7 +21,7 @@ def interleave(calls: Mapping[str, Call], runs: int, device: str = "cpu") -> dic
     Args:
         calls: by name.
         runs: times that each is run, after three that do not count.
-        device: "cpu", or "cuda": then the time is the device's own, taken by events.
+        device: "cpu", or "cuda": then the time is the device's own, taken by events around 20 calls.
 
     Returns:
         Milliseconds of each run, by name.
@@ -48,6 +49,34 @@ def copy_bandwidth(device: str) -> float:
     return 2 * x.numel() * x.element_size() / (times["copy"] / 1e3)
 
 
+def host_time(call: Call, runs: int = 20) -> float:
+    """Milliseconds until ``call`` returns, while the GPU still works: the median."""
+    times = []
+    for _ in range(runs):
+        torch.cuda.synchronize()
+        times.append(_time_on_cpu(call))
+    torch.cuda.synchronize()
+    return statistics.median(times)
+
+
+def launches(call: Call) -> int:
+    """How many kernels, copies and fills ``call`` starts on the GPU."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        call()
+        torch.cuda.synchronize()
+    return sum(event.device_type is torch.autograd.DeviceType.CUDA for event in profile.events() or [])
+
+
+def peak_memory(call: Call) -> float:
+    """Megabytes that are allocated on the GPU at most during ``call``, above what was before."""
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 1e6
+
+
 def machine(device: str = "cpu") -> dict[str, str]:
     """What the figures were measured on: the processor, threads, and versions."""
     about = {"processor": _processor(), "threads": str(torch.get_num_threads()), "torch": torch.__version__}
@@ -66,10 +95,11 @@ def _time_on_cpu(call: Call) -> float:
 def _time_on_gpu(call: Call) -> float:
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()
-    call()
+    for _ in range(LAUNCHES):
+        call()
     end.record()
     end.synchronize()
-    return float(start.elapsed_time(end))
+    return float(start.elapsed_time(end)) / LAUNCHES
 
 
 def _processor() -> str:

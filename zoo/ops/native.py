@@ -200,6 +200,16 @@ def _(grid: Tensor, coords: Tensor, out: Tensor) -> None:
     return None
 
 
+@register_fake("zoo::avg_voxelize_backward_out")
+def _(grad: Tensor, voxels: Tensor, counts: Tensor, out: Tensor) -> None:
+    return None
+
+
+@register_fake("zoo::trilinear_devoxelize_backward_out")
+def _(grad: Tensor, coords: Tensor, out: Tensor) -> None:
+    return None
+
+
 @register_fake("zoo::trilinear_devoxelize_backward")
 def _(grad: Tensor, coords: Tensor, resolution: int) -> Tensor:
     return grad.new_empty(*grad.shape[:2], resolution, resolution, resolution)

@@ -12,9 +12,11 @@ STABLE_TORCH_LIBRARY(zoo, m) {
   m.def("avg_voxelize(Tensor features, Tensor voxels, Tensor counts) -> Tensor");
   m.def("avg_voxelize_out(Tensor features, Tensor voxels, Tensor counts, Tensor(a!) out) -> ()");
   m.def("avg_voxelize_backward(Tensor grad, Tensor voxels, Tensor counts) -> Tensor");
+  m.def("avg_voxelize_backward_out(Tensor grad, Tensor voxels, Tensor counts, Tensor(a!) out) -> ()");
   m.def("trilinear_devoxelize(Tensor grid, Tensor coords) -> Tensor");
   m.def("trilinear_devoxelize_out(Tensor grid, Tensor coords, Tensor(a!) out) -> ()");
   m.def("trilinear_devoxelize_backward(Tensor grad, Tensor coords, int resolution) -> Tensor");
+  m.def("trilinear_devoxelize_backward_out(Tensor grad, Tensor coords, Tensor(a!) out) -> ()");
 
   m.def("furthest_point_sample(Tensor points, int num_samples) -> Tensor");
   m.def("ball_query(Tensor centers, Tensor points, float radius, int num_neighbors) -> Tensor");

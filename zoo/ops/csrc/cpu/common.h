@@ -3,6 +3,11 @@
 
 #include <cmath>
 #include <cstring>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "../tensors.h"
 
@@ -35,6 +40,59 @@ template <typename F>
 void parallel(int64_t count, int64_t work, const F& f) {
   constexpr int64_t worth_a_thread = 32768;
   torch::stable::parallel_for(0, count, std::max<int64_t>(1, worth_a_thread / std::max<int64_t>(work, 1)), f);
+}
+
+// f(some, b, slab) for all channels of all clouds, four at a time where so many are left: `some` is how many as a type,
+// so that loops over them are unrolled, and `slab` counts channels over all clouds.
+template <typename F>
+void for_channels(int64_t batch, int64_t channels, int64_t work, const F& f) {
+  constexpr int four = 4;
+  const int64_t groups = (channels + four - 1) / four;
+  parallel(batch * groups, four * work, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t b = i / groups, first = b * channels + i % groups * four;
+      const int64_t last = std::min(first + four, (b + 1) * channels);
+      if (last - first == four)
+        f(std::integral_constant<int, four>{}, b, first);
+      else
+        for (int64_t slab = first; slab < last; ++slab) f(std::integral_constant<int, 1>{}, b, slab);
+    }
+  });
+}
+
+// A new result. The system hands out memory page by page as it is first written to, which for a large grid takes longer
+// than to compute it; in huge pages, where the system has them, it comes five hundred at a time.
+inline Tensor in_huge_pages(Tensor out) {
+#if defined(MADV_HUGEPAGE)
+  constexpr uintptr_t huge_page = 1 << 21;
+  const auto begin = reinterpret_cast<uintptr_t>(out.data_ptr());
+  const uintptr_t first = (begin + huge_page - 1) / huge_page * huge_page;
+  const uintptr_t last = (begin + out.numel() * out.element_size()) / huge_page * huge_page;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);  // advice: it may be refused
+#endif
+  return out;
+}
+
+inline Tensor make(const Tensor& like, std::initializer_list<int64_t> sizes) {
+  return in_huge_pages(empty(like, sizes));
+}
+
+inline Tensor make_like(const Tensor& x) { return in_huge_pages(torch::stable::empty_like(x)); }
+
+// Numbers [0, count) by their keys in [0, num_keys), those of one key in order. Memory that is visited by neighbours
+// one after another is found in the caches.
+template <typename F>
+void sort_by_key(int32_t* order, int64_t count, int64_t num_keys, const F& key) {
+  std::vector<int32_t> first(num_keys + 1, 0);
+  for (int64_t n = 0; n < count; ++n) ++first[key(n) + 1];
+  for (int64_t k = 0; k < num_keys; ++k) first[k + 1] += first[k];
+  for (int64_t n = 0; n < count; ++n) order[first[key(n)]++] = static_cast<int32_t>(n);
+}
+
+// Asks for values that will be read soon.
+template <typename T>
+void prefetch(const T* values, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / sizeof(T)) __builtin_prefetch(values + i);
 }
 
 // No value of the coordinates [count] may be infinite or not a number.

@@ -1,4 +1,5 @@
 // Trilinear devoxelisation (Point-Voxel CNN, section 3.2).
+#include <numeric>
 #include <vector>
 
 #include "weighted.h"
@@ -6,31 +7,36 @@
 namespace zoo {
 namespace {
 
-constexpr int corners = 8;
+constexpr int pairs = 4;  // of the eight corners, two and two follow each other in memory
 
-// The eight voxels around every point of a cloud and their weights, [8, N] each, the lower corner first. A point on a
-// plane of the grid has no upper corner there; the lower one stands in for it, with weight 0.
+// The voxels around every point of a cloud, in `order`: the first voxel of each pair, [N, 4], and the weights of both,
+// [N, 4, 2]. A point on a plane of the grid has no upper corner there: its weight is 0, and so its value must not be
+// looked at.
 template <typename W>
-void find_corners(int32_t* indices, W* weights, const W* coords, int64_t num_points, int64_t resolution) {
+void find_corners(int32_t* voxels, W* weights, const W* coords, const int32_t* order, int64_t num_points,
+                  int64_t resolution) {
   const W *x = coords, *y = x + num_points, *z = y + num_points;
   for (int64_t n = 0; n < num_points; ++n) {
-    const W at[3] = {x[n], y[n], z[n]};
+    const W at[3] = {x[order[n]], y[order[n]], z[order[n]]};
     int64_t low[3];
     W part[3];
     for (int axis = 0; axis < 3; ++axis) {
       low[axis] = static_cast<int64_t>(at[axis]);
       part[axis] = at[axis] - static_cast<W>(low[axis]);
     }
-    for (int corner = 0; corner < corners; ++corner) {
-      int64_t index = 0;
+    // On the last plane the pair is the last but one voxel, of weight 0, and the last.
+    const bool last = low[2] > 0 && low[2] == resolution - 1;
+    for (int pair = 0; pair < pairs; ++pair) {
+      const bool up[2] = {pair / 2 == 1, pair % 2 == 1};
+      int64_t row = 0;
       W weight = 1;
-      for (int axis = 0; axis < 3; ++axis) {
-        const bool up = corner >> (2 - axis) & 1;
-        index = index * resolution + low[axis] + (up && part[axis] > 0);
-        weight *= up ? part[axis] : 1 - part[axis];
+      for (int axis = 0; axis < 2; ++axis) {
+        row = row * resolution + low[axis] + (up[axis] && part[axis] > 0);
+        weight *= up[axis] ? part[axis] : 1 - part[axis];
       }
-      indices[corner * num_points + n] = static_cast<int32_t>(index);
-      weights[corner * num_points + n] = weight;
+      voxels[n * pairs + pair] = static_cast<int32_t>(row * resolution + low[2] - last);
+      weights[(n * pairs + pair) * 2] = last ? 0 : weight * (1 - part[2]);
+      weights[(n * pairs + pair) * 2 + 1] = last ? weight : weight * part[2];
     }
   }
 }
@@ -45,81 +51,167 @@ void check_range(const W* coords, int64_t count, int64_t resolution) {
       refuse("trilinear_devoxelize: coordinate ", coords[i], " is out of range: it must be in [0, ", highest, "]");
 }
 
-// The corners of all clouds: indices and weights, [B, 8, N].
+// The points of one cloud as find_corners leaves them.
 template <typename W>
-struct Corners {
-  std::vector<int32_t> indices;
-  std::vector<W> weights;
-
-  Corners(const Tensor& coords, int64_t resolution)
-      : indices(coords.size(0) * corners * coords.size(2)), weights(indices.size()) {
-    const int64_t num_points = coords.size(2), cloud = corners * num_points;
-    const W* from = data<W>(coords);
-    check_range(from, coords.numel(), resolution);
-    parallel(coords.size(0), 8 * cloud, [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b)
-        find_corners(&indices[b * cloud], &weights[b * cloud], from + b * 3 * num_points, num_points, resolution);
-    });
-  }
+struct Points {
+  int64_t count;
+  int32_t *order, *voxels;
+  W* weights;
 };
 
-// A block of points from a grid whose channels lie together: the sums are made side by side, then turned about.
+// The points of all clouds, in the order in which they come, or row by row of the grid.
+template <typename W>
+class Corners {
+ public:
+  Corners(const Tensor& coords, int64_t resolution, bool by_row)
+      : count_(coords.size(2)),
+        order_(coords.size(0) * count_),
+        voxels_(pairs * order_.size()),
+        weights_(2 * voxels_.size()) {
+    const W* from = data<W>(coords);
+    check_range(from, coords.numel(), resolution);
+    parallel(coords.size(0), 16 * pairs * count_, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) {
+        const Points<W> points = (*this)[b];
+        const W *x = from + b * 3 * count_, *y = x + count_;
+        if (by_row)
+          sort_by_key(points.order, count_, resolution * resolution,
+                      [=](int64_t n) { return static_cast<int64_t>(x[n]) * resolution + static_cast<int64_t>(y[n]); });
+        else
+          std::iota(points.order, points.order + count_, 0);
+        find_corners(points.voxels, points.weights, x, points.order, count_, resolution);
+      }
+    });
+  }
+
+  Points<W> operator[](int64_t b) {
+    const int64_t first = b * count_;
+    return {count_, &order_[first], &voxels_[first * pairs], &weights_[first * pairs * 2]};
+  }
+
+ private:
+  int64_t count_;
+  std::vector<int32_t> order_, voxels_;
+  std::vector<W> weights_;
+};
+
+template <typename W>
+using Two __attribute__((vector_size(2 * sizeof(W)))) = W;
+
+// Two values that follow each other.
 template <typename T>
-ZOO_SIMD void gather_rows(T* __restrict out, Wide<T>* __restrict sums, const T* __restrict grid,
-                          const int32_t* __restrict indices, const Wide<T>* __restrict weights, int64_t channels,
-                          int64_t num_points, int64_t first, int64_t count) {
-  for (int64_t n = 0; n < count; ++n) {
-    Wide<T>* sum = sums + n * channels;
-    std::fill_n(sum, channels, Wide<T>(0));
-    for (int k = 0; k < corners; ++k) {
-      const Wide<T> weight = weights[k * num_points + first + n];
-      if (weight == 0) continue;
-      const T* row = grid + static_cast<int64_t>(indices[k * num_points + first + n]) * channels;
-      for (int64_t c = 0; c < channels; ++c) sum[c] += weight * static_cast<Wide<T>>(row[c]);
+Two<Wide<T>> load_two(const T* from) {
+  Two<Wide<T>> two;
+  if constexpr (std::is_same_v<T, Wide<T>>)
+    std::memcpy(&two, from, sizeof two);
+  else
+    two = Two<Wide<T>>{static_cast<Wide<T>>(from[0]), static_cast<Wide<T>>(from[1])};
+  return two;
+}
+
+// From `some` channels of a grid [C, R^3], which share what is known of the points, to rows of `out` [C, N].
+template <int some, typename T>
+void gather_corners(T* __restrict out, const T* __restrict grid, const Points<Wide<T>>& points, int64_t num_voxels) {
+  using Vec = Two<Wide<T>>;
+  for (int64_t n = 0; n < points.count; ++n) {
+    Vec sum[some] = {};
+    for (int64_t pair = n * pairs; pair < (n + 1) * pairs; ++pair) {
+      const Vec weight = load_two<Wide<T>>(points.weights + pair * 2);
+      const T* from = grid + points.voxels[pair];
+      for (int c = 0; c < some; ++c) {
+        const Vec value = load_two<T>(from + c * num_voxels);
+        sum[c] += weight * (weight != Vec{} ? value : Vec{});
+      }
+    }
+    for (int c = 0; c < some; ++c) out[c * points.count + points.order[n]] = static_cast<T>(sum[c][0] + sum[c][1]);
+  }
+}
+
+// The transpose, for one channel: adds to the sums [R^3], always in the same order. An infinite gradient must not turn
+// into a NaN where the weight is 0.
+template <typename T>
+void scatter_corners(Wide<T>* __restrict sums, const T* __restrict grad, const Points<Wide<T>>& points) {
+  using Vec = Two<Wide<T>>;
+  for (int64_t n = 0; n < points.count; ++n) {
+    const Wide<T> value = static_cast<Wide<T>>(grad[points.order[n]]);
+    for (int64_t pair = n * pairs; pair < (n + 1) * pairs; ++pair) {
+      const Vec weight = load_two<Wide<T>>(points.weights + pair * 2);
+      Wide<T>* to = sums + points.voxels[pair];
+      const Vec sum = load_two<Wide<T>>(to) + (weight != Vec{} ? weight * value : Vec{});
+      std::memcpy(to, &sum, sizeof sum);
     }
   }
+}
+
+// One point from a grid whose channels lie together: `some` channels, whose sums stay in registers.
+template <int some, typename T>
+inline void sum_rows(Wide<T>* __restrict out, const T* __restrict grid, const int32_t* voxels, const Wide<T>* weights,
+                     int64_t channels) {
+  Wide<T> sum[some] = {};
+  for (int corner = 0; corner < 2 * pairs; ++corner) {
+    const Wide<T> weight = weights[corner];
+    if (weight == 0) continue;
+    const T* row = grid + (int64_t{voxels[corner / 2]} + corner % 2) * channels;
+    for (int c = 0; c < some; ++c) sum[c] += weight * static_cast<Wide<T>>(row[c]);
+  }
+  std::copy_n(sum, some, out);
+}
+
+// Points [first, first + count) from a grid whose channels lie together: the sums [count, C] are made side by side,
+// then turned about.
+template <typename T>
+ZOO_SIMD void gather_rows(T* __restrict out, Wide<T>* __restrict sums, const T* __restrict grid,
+                          const Points<Wide<T>>& points, int64_t channels, int64_t first, int64_t count) {
+  constexpr int many = 64;      // channels
+  constexpr int64_t ahead = 2;  // points
+  for (int64_t n = 0; n < count; ++n) {
+    const int32_t* voxels = points.voxels + (first + n) * pairs;
+    const Wide<T>* weights = points.weights + (first + n) * pairs * 2;
+    if (n + ahead < count)
+      for (int pair = 0; pair < pairs; ++pair)
+        prefetch(grid + int64_t{voxels[ahead * pairs + pair]} * channels, 2 * channels);
+    int64_t c = 0;
+    for (; c + many <= channels; c += many)
+      sum_rows<many>(sums + n * channels + c, grid + c, voxels, weights, channels);
+    for (; c < channels; ++c) sum_rows<1>(sums + n * channels + c, grid + c, voxels, weights, channels);
+  }
   for (int64_t c = 0; c < channels; ++c)
-    for (int64_t n = 0; n < count; ++n) out[c * num_points + first + n] = static_cast<T>(sums[n * channels + c]);
+    for (int64_t n = 0; n < count; ++n)
+      out[c * points.count + points.order[first + n]] = static_cast<T>(sums[n * channels + c]);
 }
 
 void devoxelize_into(const Tensor& out, const Tensor& grid_, const Tensor& coords_) {
   const Tensor coords = contiguous(coords_);
-  const bool channels_last = !grid_.is_contiguous() && is_channels_last(grid_);
+  const bool channels_last = is_channels_last(grid_);  // which a grid of one voxel always is
   const Tensor grid = channels_last ? grid_ : contiguous(grid_);
   const int64_t batch = grid.size(0), channels = grid.size(1), resolution = grid.size(2);
   const int64_t num_points = coords.size(2), num_voxels = resolution * resolution * resolution;
   dispatch_floating("trilinear_devoxelize", grid.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    const Corners<Wide<T>> at(coords, resolution);
+    Corners<Wide<T>> corners(coords, resolution, !channels_last);
     const T* from = data<T>(grid);
     T* to = mutable_data<T>(out);
-    const int64_t cloud = corners * num_points;
     if (channels_last) {
       constexpr int64_t block = 32;
       const int64_t blocks = (num_points + block - 1) / block;
-      parallel(batch * blocks, corners * block * channels, [&](int64_t begin, int64_t end) {
+      parallel(batch * blocks, 2 * pairs * block * channels, [&](int64_t begin, int64_t end) {
         std::vector<Wide<T>> sums(block * channels);
         for (int64_t i = begin; i < end; ++i) {
           const int64_t b = i / blocks, first = i % blocks * block;
-          gather_rows<T>(to + b * channels * num_points, sums.data(), from + b * channels * num_voxels,
-                         &at.indices[b * cloud], &at.weights[b * cloud], channels, num_points, first,
-                         std::min(block, num_points - first));
+          gather_rows<T>(to + b * channels * num_points, sums.data(), from + b * channels * num_voxels, corners[b],
+                         channels, first, std::min(block, num_points - first));
         }
       });
     } else {
-      parallel(batch * channels, corners * num_points, [&](int64_t begin, int64_t end) {
-        for (int64_t slab = begin; slab < end; ++slab) {
-          const int64_t b = slab / channels;
-          gather_weighted<corners, T>(to + slab * num_points, from + slab * num_voxels, &at.indices[b * cloud],
-                                      &at.weights[b * cloud], num_points);
-        }
+      for_channels(batch, channels, 2 * pairs * num_points, [&](auto some, int64_t b, int64_t slab) {
+        gather_corners<some>(to + slab * num_points, from + slab * num_voxels, corners[b], num_voxels);
       });
     }
   });
 }
 
 Tensor trilinear_devoxelize(Tensor grid, Tensor coords) {
-  Tensor out = empty(grid, {grid.size(0), grid.size(1), coords.size(2)});
+  Tensor out = make(grid, {grid.size(0), grid.size(1), coords.size(2)});
   if (out.numel() > 0) devoxelize_into(out, grid, coords);
   return out;
 }
@@ -129,22 +221,34 @@ void trilinear_devoxelize_out(Tensor grid, Tensor coords, Tensor out) {
   if (out.numel() > 0) devoxelize_into(out, grid, coords);
 }
 
-Tensor trilinear_devoxelize_backward(Tensor grad, Tensor coords, int64_t resolution) {
-  grad = contiguous(grad);
-  coords = contiguous(coords);
-  const int64_t batch = grad.size(0), channels = grad.size(1), num_points = grad.size(2);
-  Tensor out = empty(grad, {batch, channels, resolution, resolution, resolution});
+void devoxelize_backward_into(const Tensor& out, const Tensor& grad_, const Tensor& coords_) {
+  const Tensor grad = contiguous(grad_), coords = contiguous(coords_);
+  const int64_t batch = grad.size(0), channels = grad.size(1), num_points = grad.size(2), resolution = out.size(2);
   dispatch_floating("trilinear_devoxelize", grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    const Corners<Wide<T>> at(coords, resolution);
-    accumulate_slabs(mutable_data<T>(out), batch * channels, resolution * resolution * resolution, corners * num_points,
-                     [&](int64_t slab, Wide<T>* table) {
-                       const int64_t cloud = slab / channels * corners * num_points;
-                       scatter_weighted<corners, T>(table, data<T>(grad) + slab * num_points, at.indices.data() + cloud,
-                                                    at.weights.data() + cloud, num_points);
+    Corners<Wide<T>> corners(coords, resolution, false);
+    accumulate_slabs(mutable_data<T>(out), batch * channels, resolution * resolution * resolution,
+                     2 * pairs * num_points, [&](int64_t slab, Wide<T>* sums) {
+                       const T* from = data<T>(grad) + slab * num_points;
+                       if (resolution == 1)
+                         for (int64_t n = 0; n < num_points; ++n) sums[0] += static_cast<Wide<T>>(from[n]);
+                       else
+                         scatter_corners<T>(sums, from, corners[slab / channels]);
                      });
   });
+}
+
+Tensor trilinear_devoxelize_backward(Tensor grad, Tensor coords, int64_t resolution) {
+  Tensor out = make(grad, {grad.size(0), grad.size(1), resolution, resolution, resolution});
+  devoxelize_backward_into(out, grad, coords);
   return out;
+}
+
+void trilinear_devoxelize_backward_out(Tensor grad, Tensor coords, Tensor out) {
+  const int64_t resolution = out.size(2);
+  check_out("trilinear_devoxelize_backward_out", out, grad,
+            {grad.size(0), grad.size(1), resolution, resolution, resolution});
+  devoxelize_backward_into(out, grad, coords);
 }
 
 }  // namespace
@@ -154,4 +258,5 @@ STABLE_TORCH_LIBRARY_IMPL(zoo, CPU, m) {
   m.impl("trilinear_devoxelize", TORCH_BOX(&zoo::trilinear_devoxelize));
   m.impl("trilinear_devoxelize_out", TORCH_BOX(&zoo::trilinear_devoxelize_out));
   m.impl("trilinear_devoxelize_backward", TORCH_BOX(&zoo::trilinear_devoxelize_backward));
+  m.impl("trilinear_devoxelize_backward_out", TORCH_BOX(&zoo::trilinear_devoxelize_backward_out));
 }

@@ -13,9 +13,12 @@ void check_range(const char* name, const I* indices, int64_t count, int64_t num_
       refuse(name, ": index ", indices[i], " is out of range: it must be in [0, ", num_points - 1, "]");
 }
 
-template <typename T, typename I>
-ZOO_SIMD void gather_row(T* __restrict out, const T* __restrict row, const I* __restrict indices, int64_t count) {
-  for (int64_t m = 0; m < count; ++m) out[m] = row[indices[m]];
+// Columns of `some` rows [N] of features to rows [M] of `out`.
+template <int some, typename T, typename I>
+void gather_columns(T* __restrict out, const T* __restrict rows, const I* __restrict indices, int64_t count,
+                    int64_t num_points) {
+  for (int64_t m = 0; m < count; ++m)
+    for (int c = 0; c < some; ++c) out[c * count + m] = rows[c * num_points + indices[m]];
 }
 
 Tensor gather_points(Tensor features, Tensor indices) {
@@ -23,16 +26,15 @@ Tensor gather_points(Tensor features, Tensor indices) {
   indices = contiguous(indices);
   const int64_t batch = features.size(0), channels = features.size(1), num_points = features.size(2);
   const int64_t count = indices.size(1);
-  Tensor out = empty(features, {batch, channels, count});
+  Tensor out = make(features, {batch, channels, count});
   dispatch_floating("gather_points", features.scalar_type(), [&](auto zero) {
     dispatch_index("gather_points", indices.scalar_type(), [&](auto index_zero) {
       using T = decltype(zero);
       using I = decltype(index_zero);
       check_range("gather_points or group_points", data<I>(indices), indices.numel(), num_points);
-      parallel(batch * channels, count, [&](int64_t begin, int64_t end) {
-        for (int64_t slab = begin; slab < end; ++slab)
-          gather_row(mutable_data<T>(out) + slab * count, data<T>(features) + slab * num_points,
-                     data<I>(indices) + slab / channels * count, count);
+      for_channels(batch, channels, count, [&](auto some, int64_t b, int64_t slab) {
+        gather_columns<some>(mutable_data<T>(out) + slab * count, data<T>(features) + slab * num_points,
+                             data<I>(indices) + b * count, count, num_points);
       });
     });
   });
@@ -43,7 +45,7 @@ Tensor gather_points_backward(Tensor grad, Tensor indices, int64_t num_points) {
   grad = contiguous(grad);
   indices = contiguous(indices);
   const int64_t batch = grad.size(0), channels = grad.size(1), count = grad.size(2);
-  Tensor out = empty(grad, {batch, channels, num_points});
+  Tensor out = make(grad, {batch, channels, num_points});
   dispatch_floating("gather_points", grad.scalar_type(), [&](auto zero) {
     dispatch_index("gather_points", indices.scalar_type(), [&](auto index_zero) {
       using T = decltype(zero);
@@ -67,7 +69,7 @@ Tensor three_interpolate(Tensor features, Tensor indices, Tensor weights) {
   weights = contiguous(weights);
   const int64_t batch = features.size(0), channels = features.size(1), num_centers = features.size(2);
   const int64_t count = indices.size(2);
-  Tensor out = empty(features, {batch, channels, count});
+  Tensor out = make(features, {batch, channels, count});
   check_range("three_nn_interpolate", data<int32_t>(indices), indices.numel(), num_centers);
   dispatch_floating("three_nn_interpolate", features.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
@@ -87,7 +89,7 @@ Tensor three_interpolate_backward(Tensor grad, Tensor indices, Tensor weights, i
   indices = contiguous(indices);
   weights = contiguous(weights);
   const int64_t batch = grad.size(0), channels = grad.size(1), count = grad.size(2);
-  Tensor out = empty(grad, {batch, channels, num_centers});
+  Tensor out = make(grad, {batch, channels, num_centers});
   check_range("three_nn_interpolate", data<int32_t>(indices), indices.numel(), num_centers);
   dispatch_floating("three_nn_interpolate", grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);

@@ -145,7 +145,7 @@ void voxelize_into(const Tensor& out, const Tensor& features_, const Tensor& vox
 }
 
 Tensor avg_voxelize(Tensor features, Tensor voxels, Tensor counts) {
-  Tensor out = empty(features, {features.size(0), features.size(1), counts.size(1)});
+  Tensor out = make(features, {features.size(0), features.size(1), counts.size(1)});
   voxelize_into(out, features, voxels, counts);
   return out;
 }
@@ -155,36 +155,60 @@ void avg_voxelize_out(Tensor features, Tensor voxels, Tensor counts, Tensor out)
   voxelize_into(out, features, voxels, counts);
 }
 
-// out[n] = grad[voxel[n]] / count[n], for one channel.
-template <typename T>
-ZOO_SIMD void spread(T* __restrict out, const T* __restrict grad, const int32_t* __restrict voxel,
-                     const Wide<T>* __restrict count, int64_t num_points) {
-  for (int64_t n = 0; n < num_points; ++n) out[n] = static_cast<T>(static_cast<Wide<T>>(grad[voxel[n]]) / count[n]);
+// out[n] = grad[voxel[n]] / count[n] for `some` channels; the points are visited in `order`.
+template <int some, typename T>
+void spread(T* __restrict out, const T* __restrict grad, const int32_t* __restrict order,
+            const int32_t* __restrict voxel, const Wide<T>* __restrict count, int64_t num_points, int64_t num_voxels) {
+  for (int64_t i = 0; i < num_points; ++i) {
+    const int64_t n = order[i], v = voxel[n];
+    for (int c = 0; c < some; ++c)
+      out[c * num_points + n] = static_cast<T>(static_cast<Wide<T>>(grad[c * num_voxels + v]) / count[n]);
+  }
 }
 
-Tensor avg_voxelize_backward(Tensor grad, Tensor voxels, Tensor counts) {
-  grad = contiguous(grad);
-  voxels = contiguous(voxels);
-  counts = contiguous(counts);
+// The points of every cloud by the line of the caches in which their voxel lies, [B, N].
+std::vector<int32_t> by_line(const Tensor& voxels, int64_t num_voxels) {
+  constexpr int64_t line = 16;  // voxels
+  const int64_t batch = voxels.size(0), num_points = voxels.size(1);
+  std::vector<int32_t> order(batch * num_points);
+  parallel(batch, 4 * num_points + num_voxels / line, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      const int32_t* voxel = data<int32_t>(voxels) + b * num_points;
+      sort_by_key(order.data() + b * num_points, num_points, num_voxels / line + 1,
+                  [=](int64_t n) { return voxel[n] / line; });
+    }
+  });
+  return order;
+}
+
+void voxelize_backward_into(const Tensor& out, const Tensor& grad_, const Tensor& voxels_, const Tensor& counts_) {
+  const Tensor grad = contiguous(grad_), voxels = contiguous(voxels_), counts = contiguous(counts_);
   const int64_t batch = grad.size(0), channels = grad.size(1), num_points = voxels.size(1);
   const int64_t num_voxels = counts.size(1);
   check_voxels("avg_voxelize", grad, voxels, counts);
   if (grad.size(2) != num_voxels) refuse("avg_voxelize: the gradient must be that of a grid of the plan");
-  Tensor out = empty(grad, {batch, channels, num_points});
+  const std::vector<int32_t> order = by_line(voxels, num_voxels);
   dispatch_floating("avg_voxelize", grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     std::vector<Wide<T>> count(batch * num_points);
     for (int64_t i = 0; i < batch * num_points; ++i)
       count[i] = static_cast<Wide<T>>(data<int32_t>(counts)[i / num_points * num_voxels + data<int32_t>(voxels)[i]]);
-    parallel(batch * channels, 2 * num_points, [&](int64_t begin, int64_t end) {
-      for (int64_t slab = begin; slab < end; ++slab) {
-        const int64_t b = slab / channels;
-        spread<T>(mutable_data<T>(out) + slab * num_points, data<T>(grad) + slab * num_voxels,
-                  data<int32_t>(voxels) + b * num_points, count.data() + b * num_points, num_points);
-      }
+    for_channels(batch, channels, 2 * num_points, [&](auto some, int64_t b, int64_t slab) {
+      spread<some>(mutable_data<T>(out) + slab * num_points, data<T>(grad) + slab * num_voxels, &order[b * num_points],
+                   data<int32_t>(voxels) + b * num_points, &count[b * num_points], num_points, num_voxels);
     });
   });
+}
+
+Tensor avg_voxelize_backward(Tensor grad, Tensor voxels, Tensor counts) {
+  Tensor out = make(grad, {grad.size(0), grad.size(1), voxels.size(1)});
+  voxelize_backward_into(out, grad, voxels, counts);
   return out;
+}
+
+void avg_voxelize_backward_out(Tensor grad, Tensor voxels, Tensor counts, Tensor out) {
+  check_out("avg_voxelize_backward_out", out, grad, {grad.size(0), grad.size(1), voxels.size(1)});
+  voxelize_backward_into(out, grad, voxels, counts);
 }
 
 }  // namespace
@@ -196,4 +220,5 @@ STABLE_TORCH_LIBRARY_IMPL(zoo, CPU, m) {
   m.impl("avg_voxelize", TORCH_BOX(&zoo::avg_voxelize));
   m.impl("avg_voxelize_out", TORCH_BOX(&zoo::avg_voxelize_out));
   m.impl("avg_voxelize_backward", TORCH_BOX(&zoo::avg_voxelize_backward));
+  m.impl("avg_voxelize_backward_out", TORCH_BOX(&zoo::avg_voxelize_backward_out));
 }

@@ -1,4 +1,4 @@
-// Weighted sums over a few columns of a table, and their transpose: devoxelisation and interpolation are made of these.
+// Weighted sums over a few columns of a table, and their transpose, of which interpolation is made; and tables of sums.
 #pragma once
 
 #include <vector>

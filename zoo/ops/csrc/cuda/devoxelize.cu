@@ -164,23 +164,33 @@ struct Scatter {
   }
 };
 
-Tensor trilinear_devoxelize_backward(Tensor grad, Tensor coords, int64_t resolution) {
-  const DeviceGuard guard(grad.get_device_index());
-  const cudaStream_t stream = stream_of(grad);
-  grad = contiguous(grad);
-  coords = contiguous(coords);
+void devoxelize_backward_into(const Tensor& out, const Tensor& grad_, const Tensor& coords_) {
+  const DeviceGuard guard(grad_.get_device_index());
+  const cudaStream_t stream = stream_of(grad_);
+  const Tensor grad = contiguous(grad_), coords = contiguous(coords_);
   const int64_t batch = grad.size(0), channels = grad.size(1), num_points = grad.size(2);
   const int64_t groups = (channels + channels_a_thread - 1) / channels_a_thread;
-  Tensor out = empty(grad, {batch, channels, resolution, resolution, resolution});
   dispatch_floating("trilinear_devoxelize", grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     accumulate<T>(out, stream, [&](Wide<T>* sums) {
       for_each(batch * groups * num_points, stream,
                Scatter<T>{sums, data<T>(grad), data<Wide<T>>(coords), channels, num_points, groups,
-                          static_cast<int32_t>(resolution)});
+                          static_cast<int32_t>(out.size(2))});
     });
   });
+}
+
+Tensor trilinear_devoxelize_backward(Tensor grad, Tensor coords, int64_t resolution) {
+  Tensor out = empty(grad, {grad.size(0), grad.size(1), resolution, resolution, resolution});
+  devoxelize_backward_into(out, grad, coords);
   return out;
+}
+
+void trilinear_devoxelize_backward_out(Tensor grad, Tensor coords, Tensor out) {
+  const int64_t resolution = out.size(2);
+  check_out("trilinear_devoxelize_backward_out", out, grad,
+            {grad.size(0), grad.size(1), resolution, resolution, resolution});
+  devoxelize_backward_into(out, grad, coords);
 }
 
 }  // namespace
@@ -190,4 +200,5 @@ STABLE_TORCH_LIBRARY_IMPL(zoo, CUDA, m) {
   m.impl("trilinear_devoxelize", TORCH_BOX(&zoo::trilinear_devoxelize));
   m.impl("trilinear_devoxelize_out", TORCH_BOX(&zoo::trilinear_devoxelize_out));
   m.impl("trilinear_devoxelize_backward", TORCH_BOX(&zoo::trilinear_devoxelize_backward));
+  m.impl("trilinear_devoxelize_backward_out", TORCH_BOX(&zoo::trilinear_devoxelize_backward_out));
 }

@@ -194,21 +194,28 @@ struct Spread {
   }
 };
 
-Tensor avg_voxelize_backward(Tensor grad, Tensor voxels, Tensor counts) {
-  const DeviceGuard guard(grad.get_device_index());
-  grad = contiguous(grad);
-  voxels = contiguous(voxels);
-  counts = contiguous(counts);
+void voxelize_backward_into(const Tensor& out, const Tensor& grad_, const Tensor& voxels_, const Tensor& counts_) {
+  const DeviceGuard guard(grad_.get_device_index());
+  const Tensor grad = contiguous(grad_), voxels = contiguous(voxels_), counts = contiguous(counts_);
   check_index_types("avg_voxelize", grad, voxels, counts);
   if (grad.size(2) != counts.size(1)) refuse("avg_voxelize: the gradient must be that of a grid of the plan");
-  Tensor out = empty(grad, {grad.size(0), grad.size(1), voxels.size(1)});
   dispatch_floating("avg_voxelize", grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     for_each(out.numel(), stream_of(grad),
              Spread<T>{mutable_data<T>(out), data<T>(grad), data<int32_t>(voxels), data<int32_t>(counts), grad.size(1),
                        voxels.size(1), counts.size(1)});
   });
+}
+
+Tensor avg_voxelize_backward(Tensor grad, Tensor voxels, Tensor counts) {
+  Tensor out = empty(grad, {grad.size(0), grad.size(1), voxels.size(1)});
+  voxelize_backward_into(out, grad, voxels, counts);
   return out;
+}
+
+void avg_voxelize_backward_out(Tensor grad, Tensor voxels, Tensor counts, Tensor out) {
+  check_out("avg_voxelize_backward_out", out, grad, {grad.size(0), grad.size(1), voxels.size(1)});
+  voxelize_backward_into(out, grad, voxels, counts);
 }
 
 }  // namespace
@@ -220,4 +227,5 @@ STABLE_TORCH_LIBRARY_IMPL(zoo, CUDA, m) {
   m.impl("avg_voxelize", TORCH_BOX(&zoo::avg_voxelize));
   m.impl("avg_voxelize_out", TORCH_BOX(&zoo::avg_voxelize_out));
   m.impl("avg_voxelize_backward", TORCH_BOX(&zoo::avg_voxelize_backward));
+  m.impl("avg_voxelize_backward_out", TORCH_BOX(&zoo::avg_voxelize_backward_out));
 }
