@@ -124,3 +124,12 @@ def test_values_out_of_range_never_leave_the_arrays() -> None:
     assert ops.trilinear_devoxelize(torch.ones(1, 1, 4, 4, 4, device="cuda"), nowhere).tolist() == [[[1.0, 1.0]]]
     ops.voxel_plan(nowhere, 4)
     torch.cuda.synchronize()
+
+
+def test_values_out_of_range_are_reported_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_DEBUG", "1")
+    features, index = torch.rand(1, 4, 10, device="cuda"), torch.tensor([[-5, 99]], device="cuda")
+    with pytest.raises(RuntimeError, match=r"gather_points.*index -5 is out of range"):
+        ops.gather_points(features, index)
+    with pytest.raises(RuntimeError, match=r"voxel_plan.*not finite"):
+        ops.voxel_plan(torch.full((1, 3, 2), torch.nan, device="cuda"), 4)
