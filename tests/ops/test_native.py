@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -324,6 +325,8 @@ def test_no_path_of_the_machine_that_built_it_shows(name: str) -> None:
     path = find_library(name)
     if path is None:
         pytest.skip(f"{name} is not built")
+    if "libasan" in os.environ.get("LD_PRELOAD", ""):
+        pytest.skip("a build with sanitisers names its files on purpose")
     content = path.read_bytes()
     for module in (reference, torch):
         assert str(Path(str(module.__file__)).parent).encode() not in content
