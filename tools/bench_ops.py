@@ -132,7 +132,8 @@ def add_voxels(bench: Bench, num_points: int = 2048, channels: int = 64, resolut
         "call": lambda: ops.voxel_plan(points, resolution),
         "reference": lambda: reference.voxel_plan(points, resolution, True),
     }
-    bench.add("voxel_plan", size, 8 * points.numel(), calls)
+    written = sum(x.numel() * x.element_size() for x in (plan.coords, plan.voxels, plan.counts))
+    bench.add("voxel_plan", size, 4 * points.numel() + written, calls)
 
     features = bench.rand(bench.batch, channels, num_points)
     grid = plan.voxelize(features)
@@ -195,7 +196,8 @@ def add_devoxelize(bench: Bench, size: str, grid: Tensor, plan: ops.VoxelPlan) -
     authors = bench.authors
     if authors and grid.is_contiguous():
         calls["authors"] = lambda: authors.trilinear_devoxelize_forward(resolution, True, plan.coords, grid.flatten(2))
-    bench.add("trilinear_devoxelize", size, 9 * out.numel() * out.element_size(), calls)
+    read = min(8 * out.numel(), grid.numel())  # at the most: eight voxels a point, or all
+    bench.add("trilinear_devoxelize", size, (read + out.numel()) * out.element_size(), calls)
 
 
 def add_samplings(bench: Bench) -> None:
@@ -257,6 +259,13 @@ def add_neighbors(bench: Bench, num_points: int = 2048, num_centers: int = 512) 
         "call": lambda: ops.group_points(features, near),
         "reference": lambda: reference.group_points(features, near),
     }
+    first = near[:, :, 0].contiguous()
+    calls = {
+        "call": lambda: ops.gather_points(features, first),
+        "reference": lambda: reference.gather_points(features, first),
+    }
+    bytes_read = (64 * first.numel() * 2) * features.element_size() + first.numel() * first.element_size()
+    bench.add("gather_points", f"{size}, 64 channels", bytes_read, calls)
     grouped = f"{size}, 64 channels, 32 neighbours"
     bench.add("group_points", grouped, moved, calls)
     add_backward(
@@ -320,12 +329,9 @@ def add_network(bench: Bench, name: str, *size: int) -> None:
 
     @torch.inference_mode()
     def forward(backend: str) -> None:
-        before = os.environ.get("ZOO_OPS", "auto")
         os.environ["ZOO_OPS"] = backend
-        try:
-            model(*inputs)
-        finally:
-            os.environ["ZOO_OPS"] = before
+        model(*inputs)
+        os.environ["ZOO_OPS"] = "auto"
 
     calls: dict[str, Call] = {"call": lambda: forward("auto"), "reference": lambda: forward("reference")}
     bench.add(name, " x ".join(map(str, size)), 0, calls)
@@ -356,6 +362,7 @@ def rows_of(case: Case, runs: int, device: str, bandwidth: float) -> list[dict[s
     return rows
 
 
+BATCHED = ("voxels", "neighbors")
 PARTS: dict[str, Callable[[Bench], None]] = {
     "shift": add_shifts,
     "voxels": add_voxels,
@@ -370,7 +377,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16", "float64"], default="float32")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, nargs="+", default=[8], help="clouds at a time (default: 8)")
     parser.add_argument("--runs", type=int, default=20, help="times that each thing runs (default: 20)")
     parser.add_argument("--only", choices=list(PARTS), nargs="+", default=list(PARTS), help="what is timed")
     parser.add_argument("--authors", type=Path, help="a compiled module with the authors' CUDA kernels")
@@ -388,8 +395,10 @@ def run(options: argparse.Namespace) -> None:
     about = machine(options.device) | {"dtype": options.dtype, "runs": str(options.runs)}
     about |= {"copy bandwidth": f"{bandwidth / 1e9:.1f} GB/s", "operators": ops.backend(options.device)}
     rows = []
-    for part in options.only:
-        bench = Bench(options.device, getattr(torch, options.dtype), options.batch, authors)
+    # Only clouds come in batches of the size that was asked for.
+    parts = [(part, batch) for part in options.only for batch in options.batch[: None if part in BATCHED else 1]]
+    for part, batch in parts:
+        bench = Bench(options.device, getattr(torch, options.dtype), batch, authors)
         PARTS[part](bench)
         for case in bench.cases:
             new = rows_of(case, options.runs, options.device, bandwidth)

@@ -160,14 +160,13 @@ def _build_ops(options: argparse.Namespace) -> None:
         raise ZooError("ZOO_CACHE must name a folder of its own for a build with sanitisers: it is much slower")
     try:
         built = [path for name in ("_C_cpu", "_C_cuda") if (path := build.find_library(name))]
-        complete = len(built) == 2 or options.sanitize or build.find_cuda_toolkit() is None or not build.knows_cuda()
-        if built and complete and not options.force:
+        lack = build.why_no_cuda()
+        if built and (len(built) == 2 or lack or options.sanitize) and not options.force:
             print("the operators are built already: " + ", ".join(map(str, built)))
-            return
-        libraries = build.build(build.cache_folder(), options.sanitize)
-        print("\n".join(map(str, libraries)))
-        if not options.sanitize and len(libraries) < 2:
-            print("without CUDA kernels: no CUDA toolkit was found, or this PyTorch knows no CUDA")
+        else:
+            print("\n".join(map(str, build.build(build.cache_folder(), options.sanitize))))
+        if lack and not options.sanitize:
+            print(f"without CUDA kernels: {lack}")
     except build.BuildError as error:
         raise ZooError(str(error)) from error
 

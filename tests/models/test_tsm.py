@@ -223,3 +223,12 @@ def test_residual_blocks_without_a_shortcut_are_left_out():
 def test_unknown_arguments_are_type_errors():
     with pytest.raises(TypeError, match="shift_diw"):
         create("tsm_resnet18", shift_diw=4)
+
+
+def test_a_stream_can_be_followed_under_autocast() -> None:
+    model = zoo.create_model("tsm_mobilenetv2_online", num_classes=5).eval()
+    state = model.initial_state(1, 64)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for _ in range(3):
+            logits, state = model.step(torch.rand(1, 3, 64, 64), state)
+    assert logits.isfinite().all() and all(tensor.dtype == torch.float32 for tensor in state)

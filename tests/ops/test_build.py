@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,8 +49,9 @@ def test_what_is_built_is_not_built_again(tmp_path, monkeypatch, capsys) -> None
     assert str(folder / "_C_cpu.so") in capsys.readouterr().out
     assert main(["build-ops", "--force"]) == 2
     (folder / "_C_cuda.so").unlink()
-    can_build_more = build.find_cuda_toolkit() is not None and build.knows_cuda()
-    assert main(["build-ops"]) == (2 if can_build_more else 0)
+    capsys.readouterr()
+    assert main(["build-ops"]) == (0 if build.why_no_cuda() else 2)  # what can be built now is not left out
+    assert ("without CUDA kernels" in capsys.readouterr().out) == bool(build.why_no_cuda())
 
 
 def test_the_toolkit_is_where_nvcc_says_and_not_where_its_wrapper_lies(tmp_path, monkeypatch) -> None:
@@ -81,3 +85,12 @@ def test_other_sources_are_another_library(tmp_path, monkeypatch, name) -> None:
     (sources / "schema.cpp").write_text("// changed")
     monkeypatch.setattr(build, "SOURCES", sources)
     assert build.cache_folder() != before and build.find_library(name) is None
+
+
+def test_without_a_home_folder_plain_pytorch_serves(tmp_path) -> None:
+    code = "def nowhere(cls): raise RuntimeError\nimport pathlib, torch\npathlib.Path.home = classmethod(nowhere)\n"
+    code += "import zoo\nfrom zoo.cli import main\nprint(zoo.ops.backend()); main(['build-ops'])"
+    environment = {key: value for key, value in os.environ.items() if key not in ("ZOO_CACHE", "XDG_CACHE_HOME")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.startswith(("reference", "native")) and "Traceback" not in done.stderr
+    assert "name a folder in ZOO_CACHE" in done.stderr

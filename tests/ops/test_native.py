@@ -263,6 +263,10 @@ def test_operations_are_counted() -> None:
     with FlopCounterMode(display=False) as counter:
         ops.trilinear_devoxelize(torch.rand(2, 4, 8, 8, 8), torch.rand(2, 3, 10))
     assert counter.get_total_flops() == 2 * 8 * 2 * 4 * 10
+    grid = torch.rand(2, 4, 8, 8, 8, requires_grad=True)
+    with FlopCounterMode(display=False) as counter:
+        ops.trilinear_devoxelize(grid, torch.rand(2, 3, 10)).sum().backward()
+    assert counter.get_total_flops() == 2 * (2 * 8 * 2 * 4 * 10)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -286,7 +290,8 @@ def test_clouds_without_a_finite_extent_are_refused() -> None:
     huge[..., 1::2] *= 0.99  # finite, but their sum is not
     wide = torch.tensor([[[-1e30, 1e30]] * 3])  # nor is the square of this extent
     for module in (native, reference):
-        for coords, normalize in ((huge, True), (huge, False), (wide, True)):
+        far = torch.tensor([[[3.4e38, -3.4e38, -3.4e38]] * 3])
+        for coords, normalize in ((huge, True), (huge, False), (wide, True), (far, False)):
             with pytest.raises(RuntimeError, match="scale them down"):
                 module.voxel_plan(coords, 8, normalize)
 
@@ -318,6 +323,96 @@ def test_a_coordinate_is_judged_as_it_is_computed_with() -> None:
         assert module.trilinear_devoxelize(torch.ones(1, 1, 4, 4, 4), at).item() == 1
         with pytest.raises(RuntimeError, match="out of range"):
             module.trilinear_devoxelize(torch.ones(1, 1, 4, 4, 4, dtype=torch.float64), at)
+
+
+def at_offset(x: Tensor, offset: int) -> Tensor:
+    """The same values and strides, in memory that begins ``offset`` elements later."""
+    room = torch.empty(x.numel() + offset, dtype=x.dtype)
+    return room.as_strided(x.shape, x.stride(), offset).copy_(x)
+
+
+@pytest.mark.parametrize("size", [(8, 16, 97, 101), (6, 40, 64, 64), (2, 8, 300, 300), (4, 64, 112, 112)])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("offset", [0, 1, 3])
+def test_large_and_unaligned_frames_are_shifted_too(size, memory_format, offset: int) -> None:
+    x = at_offset(torch.rand(size).contiguous(memory_format=memory_format), offset)
+    for first, second in ((1, -1), (-1, 0)):
+        expected = reference.temporal_shift(x, 2, 8, second == 0)
+        out = at_offset(torch.empty_like(x), offset)
+        torch.ops.zoo.temporal_shift_out(x, 2, 8, first, second, out)
+        assert torch.equal(out, expected)
+        assert torch.equal(torch.ops.zoo.temporal_shift(x, 2, 8, first, second), expected)
+        here = at_offset(x, offset)
+        assert torch.equal(native.temporal_shift_(here, 2, 8, second == 0), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 4, 7, 64, 65, 130])
+@pytest.mark.parametrize("resolution", [1, 2, 5])
+@pytest.mark.parametrize("layout", ["contiguous", "channels last", "every other channel", "expanded"])
+def test_any_number_of_channels_is_devoxelized(channels: int, resolution: int, layout: str) -> None:
+    torch.manual_seed(0)
+    size = (resolution, resolution, resolution)
+    grid = torch.rand(2, channels, *size)
+    if layout == "every other channel":
+        grid = torch.rand(2, 2 * channels, *size)[:, ::2]
+    elif layout == "expanded":
+        grid = torch.rand(2, 1, *size).expand(2, channels, *size)
+    else:
+        grid = strided(grid, layout)
+    at = torch.rand(2, 3, 33) * (resolution - 1)
+    at[:, :, ::2] = at[:, :, ::2].round()  # on planes of the grid
+    expected = reference.trilinear_devoxelize(grid, at)
+    close(native.trilinear_devoxelize(grid, at), expected)
+    out = torch.empty_like(expected)
+    torch.ops.zoo.trilinear_devoxelize_out(grid, at, out)
+    close(out, expected)
+
+
+def test_kept_outputs_of_backward_passes_are_the_gradients() -> None:
+    torch.manual_seed(0)
+    at, voxels, counts = native.voxel_plan(torch.randn(2, 3, 50), 4, True)
+    features, grid = torch.empty(2, 6, 50), torch.empty(2, 6, 4, 4, 4)
+    of_grid, of_points = torch.randn(2, 6, 64), torch.randn(2, 6, 50)
+    torch.ops.zoo.avg_voxelize_backward_out(of_grid, voxels, counts, features)
+    assert torch.equal(features, torch.ops.zoo.avg_voxelize_backward(of_grid, voxels, counts))
+    torch.ops.zoo.trilinear_devoxelize_backward_out(of_points, at, grid)
+    assert torch.equal(grid, torch.ops.zoo.trilinear_devoxelize_backward(of_points, at, 4))
+    flat = torch.empty(2, 6, 64)
+    torch.ops.zoo.avg_voxelize_out(of_points, voxels, counts, flat)
+    assert torch.equal(flat, torch.ops.zoo.avg_voxelize(of_points, voxels, counts))
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels last"])
+def test_what_has_no_weight_does_not_count_even_if_it_is_infinite(layout: str) -> None:
+    grid = torch.zeros(1, 2, 3, 3, 3)
+    grid[:, :, 1, 1, 1], grid[:, :, 2] = 5, math.inf
+    at = torch.tensor([[[1.0, 2.0], [1.0, 0.0], [1.0, 0.0]]])  # on planes: the neighbours are infinite
+    for module in (native, reference):
+        leaf = strided(grid, layout).requires_grad_()
+        out = module.trilinear_devoxelize(leaf, at)
+        assert out.tolist() == [[[5, math.inf]] * 2]
+        (gradient,) = torch.autograd.grad(out, leaf, torch.full_like(out, math.inf))
+        assert gradient[0, 0, 1, 1, 1] == math.inf and not gradient.isnan().any()
+
+
+def test_operators_that_are_called_past_the_door_check_what_they_read() -> None:
+    zoo_ops, grid, at = torch.ops.zoo, torch.rand(2, 3, 4, 4, 4), torch.rand(2, 3, 5)
+    x, index = torch.rand(2, 3, 5), torch.zeros(2, 4, dtype=torch.int64)
+    calls = [
+        lambda: zoo_ops.trilinear_devoxelize(grid.double(), at),
+        lambda: zoo_ops.trilinear_devoxelize(grid, at[:1]),
+        lambda: zoo_ops.trilinear_devoxelize_backward(x, at[:, :, :3], 4),
+        lambda: zoo_ops.online_shift(torch.rand(2, 8, 3, 3), torch.rand(2, 9, 3, 3)),
+        lambda: zoo_ops.temporal_shift(torch.rand(7, 8, 3, 3), 4, 8, 1, -1),
+        lambda: zoo_ops.temporal_shift(torch.rand(8, 8, 3, 3), 0, 8, 1, -1),
+        lambda: zoo_ops.temporal_shift(torch.rand(8, 8, 3, 3), 4, 0, 1, -1),
+        lambda: zoo_ops.gather_points(x, index[:1]),
+        lambda: zoo_ops.gather_points_backward(x, index, 9),
+        lambda: zoo_ops.three_interpolate(x, index.int()[:, None], torch.rand(2, 1, 4)),
+    ]
+    for call in calls:
+        with pytest.raises(RuntimeError):
+            call()
 
 
 @pytest.mark.parametrize("name", ["_C_cpu", "_C_cuda"])

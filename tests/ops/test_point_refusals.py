@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from zoo import ops
 
+FRAMES = torch.rand(4, 8, 2, 2)
 POINTS, FEATURES, INDEX = torch.rand(2, 3, 8), torch.rand(2, 4, 8), torch.zeros(2, 3, 8, dtype=torch.int32)
 
 
@@ -29,13 +30,21 @@ POINTS, FEATURES, INDEX = torch.rand(2, 3, 8), torch.rand(2, 4, 8), torch.zeros(
         (lambda: ops.avg_voxelize(FEATURES, INDEX, 0), "resolution"),
         (lambda: ops.avg_voxelize(FEATURES.to("meta"), INDEX, 4), "one device"),
         (lambda: ops.trilinear_devoxelize(torch.rand(2, 4, 3, 3, 2), POINTS), "cube"),
-        (lambda: ops.trilinear_devoxelize(torch.rand(2, 4, 3, 3, 3), INDEX), "floating, not torch.int32"),
+        (lambda: ops.trilinear_devoxelize(torch.rand(2, 4, 3, 3, 3), INDEX), "float32, .*not torch.int32"),
         (lambda: ops.furthest_point_sample(FEATURES, 2), "furthest_point_sample: points"),
         (lambda: ops.furthest_point_sample(POINTS, -1), "num_samples"),
+        (lambda: ops.furthest_point_sample(POINTS, 2.5), "num_samples must be a whole number"),
+        (lambda: ops.voxel_plan(POINTS.to(torch.float8_e4m3fn), 4), "not torch.float8_e4m3fn"),
+        (lambda: ops.voxel_plan(POINTS, 4.0), "resolution must be a whole number"),
+        (lambda: ops.voxel_plan(POINTS, 4).devoxelize(torch.tensor(1.0)), "grid"),
+        (lambda: ops.voxel_plan(torch.empty(1, 3, 2**31, device="meta"), 4), "at most 2^31 - 1".replace("^", r"\^")),
+        (lambda: ops.temporal_shift(FRAMES.to(torch.float8_e5m2), 4), "not torch.float8_e5m2"),
+        (lambda: ops.temporal_shift(FRAMES, 4, shift_div=2.5), "shift_div must be a whole number"),
+        (lambda: ops.temporal_shift_(FRAMES[:1].expand(4, 8, 2, 2), 4), "share memory"),
         (lambda: ops.furthest_point_sample(POINTS[:, :, :0], 1), "at least one"),
         (lambda: ops.ball_query(POINTS, POINTS.double(), 0.1, 2), "one dtype"),
-        (lambda: ops.ball_query(POINTS, POINTS, 0.1, 0), "num_neighbors 0"),
-        (lambda: ops.ball_query(POINTS, POINTS, float("nan"), 1), "radius nan"),
+        (lambda: ops.ball_query(POINTS, POINTS, 0.1, 0), "num_neighbors must be .* not 0"),
+        (lambda: ops.ball_query(POINTS, POINTS, float("nan"), 1), "radius must be .* not nan"),
         (lambda: ops.ball_query(POINTS, POINTS[:, :, :0], 0.1, 1), "at least one"),
         (lambda: ops.gather_points(FEATURES, INDEX), "gather_points: indices"),
         (lambda: ops.gather_points(FEATURES, INDEX[:, 0].short()), "int16"),

@@ -218,6 +218,10 @@ def test_no_points_give_empty_results() -> None:
     assert ops.gather_points(features, torch.zeros(2, 0, dtype=torch.int64)).shape == (2, 4, 0)
     assert ops.group_points(features, torch.zeros(2, 0, 5, dtype=torch.int64)).shape == (2, 4, 0, 5)
     assert ops.three_nn_interpolate(nothing, torch.zeros(2, 3, 3), torch.zeros(2, 4, 3)).shape == (2, 4, 0)
+    plan = ops.voxel_plan(nothing, 3)
+    grid, leaf = torch.zeros(2, 4, 3, 3, 3, requires_grad=True), features.requires_grad_()
+    (plan.devoxelize(grid).sum() + plan.voxelize(leaf).sum()).backward()
+    assert leaf.grad is not None and grid.grad is not None and not grid.grad.any()
 
 
 def test_shapes_come_out_on_the_meta_device(cloud: Tensor) -> None:

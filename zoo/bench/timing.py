@@ -12,7 +12,8 @@ import torch
 
 Call = Callable[[], object]
 WARM_UP = 3
-LAUNCHES = 20  # calls between two events on a GPU, so that a short kernel is not timed with the wait for its launch
+LAUNCHES = 20  # calls between two events on a GPU
+WAIT_CYCLES = 10_000_000  # of the GPU's clock, about 6 ms: longer than the host takes for that many calls
 
 
 def interleave(calls: Mapping[str, Call], runs: int, device: str = "cpu") -> dict[str, list[float]]:
@@ -94,6 +95,7 @@ def _time_on_cpu(call: Call) -> float:
 
 def _time_on_gpu(call: Call) -> float:
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda._sleep(WAIT_CYCLES)  # so that the kernels are queued when the first begins
     start.record()
     for _ in range(LAUNCHES):
         call()

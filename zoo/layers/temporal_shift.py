@@ -71,12 +71,18 @@ class TemporalShift(nn.Module):
         before = past[self.index]
         if before is None:
             before = x.new_zeros(kept)
+        dtype = before.dtype
+        if not x.is_meta and torch.is_autocast_enabled(
+            x.device.type
+        ):  # then frames come in its type, not in the model's
+            before = before.to(x.dtype)
         if before.shape != kept or before.dtype != x.dtype:
             raise ValueError(
                 f"the state holds {before.dtype} of shape {list(before.shape)}, this frame needs {x.dtype} of shape "
                 f"{list(kept)}: begin with initial_state for frames of this number, size and dtype"
             )
-        shifted, past[self.index] = ops.online_shift(x, before)
+        shifted, now = ops.online_shift(x, before)
+        past[self.index] = now.to(dtype)
         return self.net(shifted)
 
     def extra_repr(self) -> str:

@@ -15,6 +15,8 @@ from zoo.errors import OperatorsError
 from zoo.ops import reference
 from zoo.ops.build import find_library
 
+OLDEST_GPU = (8, 0)  # compute capability
+
 _native: ModuleType | None = None
 _devices: tuple[str, ...] = ()  # whose kernels are loaded
 _why_not = ""
@@ -55,7 +57,13 @@ def implementation(device: torch.device) -> ModuleType:
 
 def _lack(device: torch.device) -> str:
     """Why there are no compiled operators for ``device``."""
-    return _why_not or f"the compiled operators have no kernels for {device.type} as it is here"
+    if device.type not in ("cpu", "cuda", "meta"):
+        return f"there are no compiled operators for {device.type}: move model and input to the CPU or a CUDA GPU"
+    if device.type != "cuda" or _why_not:
+        return _why_not
+    if "cuda" not in _devices:
+        return "the kernels for GPUs are not built: install a CUDA toolkit and run `zoo build-ops`"
+    return "this GPU is older than the kernels, which need compute capability 8.0: run on the CPU or on a newer one"
 
 
 def _chosen(device: torch.device) -> ModuleType:
@@ -72,13 +80,15 @@ def _chosen(device: torch.device) -> ModuleType:
 
 
 def _runs_on(device: torch.device) -> bool:
-    """Whether the kernels run on ``device``: those for GPUs are compiled for compute capability 8.0 and newer."""
-    return device.type != "cuda" or torch.compiler.is_compiling() or _capability(device.index) >= (8, 0)
+    """Whether the kernels run on ``device``: those for GPUs are compiled for newer ones only."""
+    if device.type != "cuda" or torch.compiler.is_compiling() or not torch.cuda.is_available():
+        return True
+    return _capability(torch.cuda.current_device() if device.index is None else device.index) >= OLDEST_GPU
 
 
 @functools.cache
-def _capability(gpu: int | None) -> tuple[int, int]:
-    return torch.cuda.get_device_capability(gpu) if torch.cuda.is_available() else (8, 0)
+def _capability(gpu: int) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(gpu)
 
 
 def _load() -> None:

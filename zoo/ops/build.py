@@ -7,6 +7,7 @@ rest of the package to be imported.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -48,17 +49,33 @@ class MissingToolError(BuildError):
 
 def find_library(name: str) -> Path | None:
     """The library ``name`` of the build in the cache, or of the one that was installed; none where it is not in it."""
-    for folder in (cache_folder(), Path(__file__).parent):
-        if (folder / "_C_cpu.so").is_file():
+    for folder in (_cache_folder_if_any(), Path(__file__).parent):
+        if folder is not None and os.path.isfile(folder / "_C_cpu.so"):
             path = folder / f"{name}.so"
-            return path if path.is_file() else None
+            return path if os.path.isfile(path) else None
     return None
 
 
+def _cache_folder_if_any() -> Path | None:
+    """The cache, but for a user who has no home."""
+    try:
+        return cache_folder()
+    except BuildError:
+        return None
+
+
 def cache_folder() -> Path:
-    """Where ``zoo build-ops`` puts the libraries: a folder of their own for each version of the sources."""
-    root = os.environ.get("ZOO_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zoo"
-    return Path(root) / "ops" / _digest()
+    """Where ``zoo build-ops`` puts the libraries: a folder of their own for each version of the sources.
+
+    Raises:
+        BuildError: the user has no home folder, and ZOO_CACHE names none.
+    """
+    if os.environ.get("ZOO_CACHE"):
+        return Path(os.environ["ZOO_CACHE"]) / "ops" / _digest()
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zoo" / "ops" / _digest()
+    except RuntimeError as error:
+        raise BuildError("there is no home folder for the operators: name a folder in ZOO_CACHE") from error
 
 
 def build(folder: Path, sanitize: bool = False) -> list[Path]:
@@ -87,18 +104,20 @@ def build(folder: Path, sanitize: bool = False) -> list[Path]:
     link_cpu = [*compiler, "-shared", *extra, f"-L{torch / 'lib'}", "-ltorch_cpu"]
     libraries = {"_C_cpu": ([SOURCES / "schema.cpp", *sorted((SOURCES / "cpu").glob("*.cpp"))], compile_cpu, link_cpu)}
     toolkit = None if sanitize else find_cuda_toolkit()
-    if toolkit is not None and knows_cuda():
+    if toolkit is not None and not why_no_cuda():
         compile_cuda = [
             str(toolkit / "bin/nvcc"),
             "-ccbin",
-            compiler[0],
+            next((word for word in reversed(compiler) if not word.startswith("-")), compiler[0]),  # CXX="ccache g++"
             *CUDA_FLAGS,
             "-Xcompiler",
             ",".join(hide),
             *common,
         ]
         link_cuda = [*compiler, "-shared", f"-L{torch / 'lib'}", "-ltorch_cuda", "-ltorch_cpu"]
-        link_cuda += [f"-L{toolkit / 'lib64'}", "-lcudart_static", "-lrt", "-lpthread", "-ldl"]
+        folders = ("lib64", "lib", f"targets/{platform.machine()}-linux/lib")
+        link_cuda += [f"-L{toolkit / folder}" for folder in folders if (toolkit / folder).is_dir()]
+        link_cuda += ["-lcudart_static", "-lrt", "-lpthread", "-ldl"]
         libraries["_C_cuda"] = (sorted((SOURCES / "cuda").glob("*.cu")), compile_cuda, link_cuda)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,8 +150,9 @@ def find_cuda_toolkit() -> Path | None:
     candidates = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")]
     nvcc = shutil.which("nvcc")
     if nvcc:
-        said = subprocess.run([nvcc, "--dryrun", "none.cu"], capture_output=True, text=True).stderr
-        candidates += re.findall(r"^#\$ TOP=(.*)$", said, re.MULTILINE)
+        with contextlib.suppress(OSError):  # a file of that name that is no program
+            said = subprocess.run([nvcc, "--dryrun", "none.cu"], capture_output=True, text=True).stderr
+            candidates += re.findall(r"^#\$ TOP=(.*)$", said, re.MULTILINE)
     candidates.append("/usr/local/cuda")
     for folder in candidates:
         if folder and (Path(folder) / "bin/nvcc").is_file() and (Path(folder) / "include/cuda_runtime.h").is_file():
@@ -140,9 +160,15 @@ def find_cuda_toolkit() -> Path | None:
     return None
 
 
-def knows_cuda() -> bool:
-    """Whether the PyTorch that is installed was built for CUDA."""
-    return (_torch_folder() / "lib/libtorch_cuda.so").is_file()
+def why_no_cuda() -> str:
+    """Why the CUDA kernels cannot be built here; empty where they can.
+
+    Raises:
+        MissingToolError: PyTorch is not installed.
+    """
+    if not (_torch_folder() / "lib/libtorch_cuda.so").is_file():
+        return "the PyTorch that is installed knows no CUDA"
+    return "" if find_cuda_toolkit() else "no CUDA toolkit was found: install one, or name its folder in CUDA_HOME"
 
 
 def platform_tag() -> str:

@@ -6,14 +6,16 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+FLOAT_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _INDEX_TYPES = (torch.int32, torch.int64)
 
 
 def check_float(operator: str, name: str, x: Tensor, shape: str) -> None:
-    """``x`` is floating and has the dimensions that ``shape`` lists; a numeral is a size, a letter is free."""
+    """``x`` has a type that sums can be made of, and the dimensions that ``shape`` lists; a letter is any size."""
     _check_shape(operator, name, x, shape)
-    if not x.is_floating_point():
-        raise ValueError(f"{operator}: {name} must be floating, not {x.dtype}: convert it with .float()")
+    if x.dtype not in FLOAT_TYPES:
+        known = ", ".join(str(dtype).removeprefix("torch.") for dtype in FLOAT_TYPES)
+        raise ValueError(f"{operator}: {name} must be {known}, not {x.dtype}: convert it with .float()")
 
 
 def check_index(operator: str, name: str, x: Tensor, shape: str) -> None:
@@ -39,6 +41,12 @@ def check_count(operator: str, name: str, x: Tensor) -> None:
         raise ValueError(f"{operator}: {name} holds {x.shape[-1]} points, and at most 2^31 - 1 are supported")
 
 
+def check_whole(operator: str, name: str, value: int, least: int) -> None:
+    """``value`` is a whole number and not less than ``least``; one that a compiler traces is a whole number too."""
+    if not isinstance(value, int | torch.SymInt) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{operator}: {name} must be a whole number of at least {least}, not {value!r}")
+
+
 def check_dtypes(operator: str, **tensors: Tensor) -> None:
     """All tensors have one dtype."""
     if len({x.dtype for x in tensors.values()}) > 1:
@@ -55,6 +63,7 @@ def check_range(operator: str, name: str, x: Tensor, highest: int) -> None:
 
 def check_resolution(operator: str, resolution: int) -> None:
     """A grid of ``resolution`` voxels along one side can be numbered in 32 bits."""
+    check_whole(operator, "resolution", resolution, 1)
     if not 1 <= resolution <= 1290:
         raise ValueError(f"{operator}: resolution must be in [1, 1290], not {resolution}")
 

@@ -272,9 +272,14 @@ def _(features: Any, voxels: Any, counts: Any, *_: Any, **__: Any) -> int:
     return 2 * math.prod(features)
 
 
-@register_flop_formula(_zoo.trilinear_devoxelize)
-def _(grid: Any, coords: Any, *_: Any, **__: Any) -> int:
-    return 2 * 8 * grid[0] * grid[1] * coords[2]
+@register_flop_formula(_zoo.avg_voxelize_backward)
+def _(grad: Any, voxels: Any, counts: Any, *_: Any, **__: Any) -> int:
+    return grad[0] * grad[1] * voxels[1]
+
+
+@register_flop_formula([_zoo.trilinear_devoxelize, _zoo.trilinear_devoxelize_backward])
+def _(features: Any, coords: Any, *_: Any, **__: Any) -> int:
+    return 2 * 8 * features[0] * features[1] * coords[2]
 
 
 @register_flop_formula(_zoo.furthest_point_sample)
@@ -287,6 +292,16 @@ def _(first: Any, second: Any, *_: Any, **__: Any) -> int:
     return 8 * first[0] * first[2] * second[2]
 
 
-@register_flop_formula(_zoo.three_interpolate)
+@register_flop_formula([_zoo.three_interpolate, _zoo.three_interpolate_backward])
 def _(features: Any, indices: Any, *_: Any, **__: Any) -> int:
     return 2 * 3 * features[0] * features[1] * indices[2]
+
+
+@register_flop_formula(_zoo.gather_points_backward)
+def _(grad: Any, *_: Any, **__: Any) -> int:
+    return math.prod(grad)
+
+
+@register_flop_formula(_zoo.scatter_sorted)
+def _(values: Any, targets: Any, *_: Any, **__: Any) -> int:
+    return 2 * values[0] * values[1] * targets[1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from zoo.ops.backends import implementation
-from zoo.ops.checks import check_float, check_resolution, check_together
+from zoo.ops.checks import check_count, check_float, check_resolution, check_together
 from zoo.ops.points import trilinear_devoxelize
 
 
@@ -36,7 +36,7 @@ class VoxelPlan:
             ValueError: the features are not floating or not those of the points.
         """
         check_float("VoxelPlan.voxelize", "features", features, "[B, C, N]")
-        check_together("VoxelPlan.voxelize", features=features, voxels=self.voxels)
+        check_together("VoxelPlan.voxelize", features=features, voxels=self.voxels, counts=self.counts)
         if features.shape[2] != self.voxels.shape[1]:
             raise ValueError(f"VoxelPlan.voxelize: {features.shape[2]} features for {self.voxels.shape[1]} points")
         grid: Tensor = implementation(features.device).avg_voxelize(features, self.voxels, self.counts, self.order)
@@ -48,6 +48,7 @@ class VoxelPlan:
         Raises:
             ValueError: the grid is not floating, or has another resolution.
         """
+        check_float("VoxelPlan.devoxelize", "grid", grid, "[B, C, R, R, R]")
         if grid.shape[-1] != self.resolution:
             raise ValueError(f"VoxelPlan.devoxelize: a grid of side {grid.shape[-1]} for a plan of {self.resolution}")
         return trilinear_devoxelize(grid, self.coords)
@@ -70,6 +71,7 @@ def voxel_plan(coords: Tensor, resolution: int, normalize: bool = True, with_ord
         RuntimeError: a coordinate is infinite or not a number, or so large that the cloud has no extent.
     """
     check_float("voxel_plan", "coords", coords, "[B, 3, N]")
+    check_count("voxel_plan", "coords", coords)
     check_resolution("voxel_plan", resolution)
     at, voxels, counts = implementation(coords.device).voxel_plan(coords, resolution, normalize)
     order = voxels.argsort(dim=1, stable=True) if with_order else None

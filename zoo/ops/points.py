@@ -9,7 +9,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from zoo.ops.backends import implementation
-from zoo.ops.checks import check_count, check_dtypes, check_float, check_index, check_resolution, check_together
+from zoo.ops.checks import (
+    check_count,
+    check_dtypes,
+    check_float,
+    check_index,
+    check_resolution,
+    check_together,
+    check_whole,
+)
 
 
 def avg_voxelize(features: Tensor, coords: Tensor, resolution: int) -> Tensor:
@@ -57,6 +65,7 @@ def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
     check_float("trilinear_devoxelize", "grid", grid, "[B, C, R, R, R]")
     check_float("trilinear_devoxelize", "coords", coords, "[B, 3, N]")
     check_together("trilinear_devoxelize", grid=grid, coords=coords)
+    check_count("trilinear_devoxelize", "coords", coords)
     if len(set(grid.shape[2:])) > 1:
         raise ValueError(f"trilinear_devoxelize: grid must be a cube [B, C, R, R, R], not {list(grid.shape)}")
     check_resolution("trilinear_devoxelize", grid.shape[2])
@@ -81,8 +90,7 @@ def furthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
     """
     check_float("furthest_point_sample", "points", points, "[B, 3, N]")
     check_count("furthest_point_sample", "points", points)
-    if num_samples < 0:
-        raise ValueError(f"furthest_point_sample: num_samples must be at least 0, not {num_samples}")
+    check_whole("furthest_point_sample", "num_samples", num_samples, 0)
     if num_samples > 0 and points.shape[2] == 0:
         raise ValueError("furthest_point_sample: there are no points to choose from: give at least one")
     out: Tensor = implementation(points.device).furthest_point_sample(points, num_samples)
@@ -110,8 +118,9 @@ def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: in
     check_float("ball_query", "points", points, "[B, 3, N]")
     check_together("ball_query", centers=centers, points=points)
     check_dtypes("ball_query", centers=centers, points=points)
-    if num_neighbors < 1 or not radius >= 0:
-        raise ValueError(f"ball_query: radius {radius} must be at least 0 and num_neighbors {num_neighbors} at least 1")
+    check_whole("ball_query", "num_neighbors", num_neighbors, 1)
+    if not radius >= 0:
+        raise ValueError(f"ball_query: radius must be at least 0, not {radius}")
     if points.shape[2] == 0 and centers.shape[2] > 0:
         raise ValueError("ball_query: there are no points to choose from: give at least one")
     out: Tensor = implementation(centers.device).ball_query(centers, points, radius, num_neighbors)

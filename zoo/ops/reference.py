@@ -189,11 +189,15 @@ def _three_smallest(distance: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def weighted_sum(features: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
-    """Columns ``indices`` [B, N, K] of ``features`` [B, C, S], summed over K with ``weights`` [B, N, K], [B, C, N]."""
-    batch, _, size = features.shape
-    rows = wide(features).transpose(1, 2).flatten(0, 1)
+    """Columns ``indices`` [B, N, K] of ``features`` [B, C, S], summed over K with ``weights`` [B, N, K], [B, C, N].
+
+    What has no weight does not count, even if it is infinite: a row of zeros takes its place.
+    """
+    batch, channels, size = features.shape
+    values = wide(features)
+    rows = torch.cat([*values.transpose(1, 2).unbind(), values.new_zeros(1, channels)])
     first = torch.arange(batch, device=features.device).view(batch, 1, 1) * size
-    bags = (indices + first).flatten(0, 1)
+    bags = torch.where(weights == 0, batch * size, indices + first).flatten(0, 1)
     sums = F.embedding_bag(bags, rows, per_sample_weights=weights.flatten(0, 1).to(rows.dtype), mode="sum")
     return sums.to(features.dtype).unflatten(0, (batch, -1)).transpose(1, 2).contiguous()
 

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from zoo.ops.backends import implementation
+from zoo.ops.checks import check_float, check_whole
 
 Direction = Literal["bidirectional", "online"]
 
@@ -35,8 +36,14 @@ def temporal_shift(x: Tensor, num_frames: int, shift_div: int = 8, direction: Di
 
 
 def temporal_shift_(x: Tensor, num_frames: int, shift_div: int = 8, direction: Direction = "bidirectional") -> Tensor:
-    """:func:`temporal_shift` in the memory of ``x``, which is overwritten and returned."""
+    """:func:`temporal_shift` in the memory of ``x``, which is overwritten and returned.
+
+    Raises:
+        ValueError: as there, or elements of ``x`` share memory.
+    """
     _check("temporal_shift_", x, num_frames, shift_div, direction)
+    if any(stride == 0 and size > 1 for stride, size in zip(x.stride(), x.shape, strict=True)):
+        raise ValueError("temporal_shift_: elements of x share memory, as after expand: pass x.contiguous()")
     out: Tensor = implementation(x.device).temporal_shift_(x, num_frames, shift_div, direction == "online")
     return out
 
@@ -69,8 +76,10 @@ def online_shift(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
 
 def _check(operator: str, x: Tensor, num_frames: int, shift_div: int, direction: str) -> None:
     _check_frames(operator, x)
-    if num_frames < 1 or x.shape[0] % num_frames:
+    check_whole(operator, "num_frames", num_frames, 1)
+    if x.shape[0] % num_frames:
         raise ValueError(f"{operator}: {x.shape[0]} frames are not a whole number of clips of {num_frames}")
+    check_whole(operator, "shift_div", shift_div, 1)
     if shift_div < (1 if direction == "online" else 2):
         raise ValueError(f"{operator}: shift_div {shift_div} would move more than all the channels")
     if direction not in ("bidirectional", "online"):
@@ -78,5 +87,4 @@ def _check(operator: str, x: Tensor, num_frames: int, shift_div: int, direction:
 
 
 def _check_frames(operator: str, x: Tensor) -> None:
-    if x.dim() != 4 or not x.is_floating_point():
-        raise ValueError(f"{operator} takes floating frames [N*T, C, H, W], not {x.dtype} of shape {list(x.shape)}")
+    check_float(operator, "x", x, "[N*T, C, H, W]")

@@ -131,6 +131,44 @@ inline void check_index_types(const char* name, const Tensor& features, const Te
     refuse(name, ": voxels [B, N] and counts [B, R^3] must be int32, as voxel_plan makes them");
 }
 
+// Grids [B, C, R, R, R] and where their points lie, [B, 3, N] in the type that sums of the grid's are made in.
+inline void check_coords(const char* name, const Tensor& grid, const Tensor& coords) {
+  const ScalarType wide = grid.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+  if (coords.dim() != 3 || coords.size(1) != 3 || coords.size(0) != grid.size(0) || coords.scalar_type() != wide)
+    refuse(name, ": coords must be [B, 3, N], of as many clouds, in float64 for float64 and else in float32");
+}
+
+// Columns `features` [B, C, N] and their numbers, [B, M] or [B, K, M].
+inline void check_columns(const char* name, const Tensor& features, const Tensor& indices, int64_t dim) {
+  if (features.dim() != 3 || indices.dim() != dim || indices.size(0) != features.size(0))
+    refuse(name, ": features must be [B, C, N], and indices of as many clouds");
+}
+
+// Columns `features` [B, C, M], and for every point the numbers int32 [B, 3, N] and weights [B, 3, N] of three of them.
+inline void check_neighbors(const Tensor& features, const Tensor& indices, const Tensor& weights) {
+  check_columns("three_nn_interpolate", features, indices, 3);
+  const ScalarType wide = features.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+  const bool fits = indices.size(1) == 3 && indices.scalar_type() == ScalarType::Int && weights.scalar_type() == wide &&
+                    weights.dim() == 3 &&
+                    std::equal(indices.sizes().begin(), indices.sizes().end(), weights.sizes().begin());
+  if (!fits) refuse("three_nn_interpolate: indices and weights must be [B, 3, N], as three_nn makes them");
+}
+
+// Frames [N*T, C, H, W] that make whole clips, of whose channels two shares can move.
+inline void check_frames(const Tensor& x, int64_t num_frames, int64_t shift_div, int64_t second) {
+  if (x.dim() != 4 || num_frames < 1 || x.size(0) % num_frames != 0)
+    refuse("temporal_shift: x must be frames [N*T, C, H, W] of whole clips of num_frames");
+  if (shift_div < (second == 0 ? 1 : 2))
+    refuse("temporal_shift: shift_div ", shift_div, " would move more than there is");
+}
+
+// Frames [N, C, H, W] and what was kept of those before, [N, C', H, W] with C' <= C.
+inline void check_past(const Tensor& x, const Tensor& past) {
+  const bool fits = x.dim() == 4 && past.dim() == 4 && past.size(0) == x.size(0) && past.size(1) <= x.size(1) &&
+                    past.size(2) == x.size(2) && past.size(3) == x.size(3) && past.scalar_type() == x.scalar_type();
+  if (!fits) refuse("online_shift: past must be the first channels of frames like x");
+}
+
 inline void check_same_layout(const char* name, const Tensor& x, const Tensor& out) {
   const bool same = out.dim() == x.dim() && std::equal(x.sizes().begin(), x.sizes().end(), out.sizes().begin()) &&
                     out.scalar_type() == x.scalar_type();

@@ -61,10 +61,12 @@ void for_channels(int64_t batch, int64_t channels, int64_t work, const F& f) {
 }
 
 // A new result. The system hands out memory page by page as it is first written to, which for a large grid takes longer
-// than to compute it; in huge pages, where the system has them, it comes five hundred at a time.
+// than to compute it; in huge pages, where the system has them, it comes five hundred at a time. Smaller results may be
+// pieces of the heap, which would keep the advice for good.
 inline Tensor in_huge_pages(Tensor out) {
 #if defined(MADV_HUGEPAGE)
   constexpr uintptr_t huge_page = 1 << 21;
+  if (out.numel() * out.element_size() < static_cast<int64_t>(8 * huge_page)) return out;
   const auto begin = reinterpret_cast<uintptr_t>(out.data_ptr());
   const uintptr_t first = (begin + huge_page - 1) / huge_page * huge_page;
   const uintptr_t last = (begin + out.numel() * out.element_size()) / huge_page * huge_page;

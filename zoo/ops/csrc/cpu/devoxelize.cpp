@@ -86,7 +86,7 @@ class Corners {
 
   Points<W> operator[](int64_t b) {
     const int64_t first = b * count_;
-    return {count_, &order_[first], &voxels_[first * pairs], &weights_[first * pairs * 2]};
+    return {count_, order_.data() + first, voxels_.data() + first * pairs, weights_.data() + first * pairs * 2};
   }
 
  private:
@@ -182,8 +182,8 @@ ZOO_SIMD void gather_rows(T* __restrict out, Wide<T>* __restrict sums, const T* 
 
 void devoxelize_into(const Tensor& out, const Tensor& grid_, const Tensor& coords_) {
   const Tensor coords = contiguous(coords_);
-  const bool channels_last = is_channels_last(grid_);  // which a grid of one voxel always is
-  const Tensor grid = channels_last ? grid_ : contiguous(grid_);
+  const Tensor grid = is_channels_last(grid_) ? grid_ : contiguous(grid_);
+  const bool channels_last = grid.size(2) == 1 || is_channels_last(grid);  // in one voxel, channels lie together
   const int64_t batch = grid.size(0), channels = grid.size(1), resolution = grid.size(2);
   const int64_t num_points = coords.size(2), num_voxels = resolution * resolution * resolution;
   dispatch_floating("trilinear_devoxelize", grid.scalar_type(), [&](auto zero) {
@@ -211,17 +211,21 @@ void devoxelize_into(const Tensor& out, const Tensor& grid_, const Tensor& coord
 }
 
 Tensor trilinear_devoxelize(Tensor grid, Tensor coords) {
+  check_coords("trilinear_devoxelize", grid, coords);
   Tensor out = make(grid, {grid.size(0), grid.size(1), coords.size(2)});
   if (out.numel() > 0) devoxelize_into(out, grid, coords);
   return out;
 }
 
 void trilinear_devoxelize_out(Tensor grid, Tensor coords, Tensor out) {
+  check_coords("trilinear_devoxelize_out", grid, coords);
   check_out("trilinear_devoxelize_out", out, grid, {grid.size(0), grid.size(1), coords.size(2)});
   if (out.numel() > 0) devoxelize_into(out, grid, coords);
 }
 
 void devoxelize_backward_into(const Tensor& out, const Tensor& grad_, const Tensor& coords_) {
+  check_coords("trilinear_devoxelize", grad_, coords_);
+  if (grad_.dim() != 3 || grad_.size(2) != coords_.size(2)) refuse("trilinear_devoxelize: give one gradient a point");
   const Tensor grad = contiguous(grad_), coords = contiguous(coords_);
   const int64_t batch = grad.size(0), channels = grad.size(1), num_points = grad.size(2), resolution = out.size(2);
   dispatch_floating("trilinear_devoxelize", grad.scalar_type(), [&](auto zero) {

@@ -22,6 +22,7 @@ void gather_columns(T* __restrict out, const T* __restrict rows, const I* __rest
 }
 
 Tensor gather_points(Tensor features, Tensor indices) {
+  check_columns("gather_points", features, indices, 2);
   features = contiguous(features);
   indices = contiguous(indices);
   const int64_t batch = features.size(0), channels = features.size(1), num_points = features.size(2);
@@ -42,6 +43,8 @@ Tensor gather_points(Tensor features, Tensor indices) {
 }
 
 Tensor gather_points_backward(Tensor grad, Tensor indices, int64_t num_points) {
+  check_columns("gather_points", grad, indices, 2);
+  if (grad.size(2) != indices.size(1)) refuse("gather_points: give one gradient an index");
   grad = contiguous(grad);
   indices = contiguous(indices);
   const int64_t batch = grad.size(0), channels = grad.size(1), count = grad.size(2);
@@ -64,6 +67,7 @@ Tensor gather_points_backward(Tensor grad, Tensor indices, int64_t num_points) {
 constexpr int neighbors = 3;
 
 Tensor three_interpolate(Tensor features, Tensor indices, Tensor weights) {
+  check_neighbors(features, indices, weights);
   features = contiguous(features);
   indices = contiguous(indices);
   weights = contiguous(weights);
@@ -85,6 +89,8 @@ Tensor three_interpolate(Tensor features, Tensor indices, Tensor weights) {
 }
 
 Tensor three_interpolate_backward(Tensor grad, Tensor indices, Tensor weights, int64_t num_centers) {
+  check_neighbors(grad, indices, weights);
+  if (grad.size(2) != indices.size(2)) refuse("three_nn_interpolate: give one gradient a point");
   grad = contiguous(grad);
   indices = contiguous(indices);
   weights = contiguous(weights);

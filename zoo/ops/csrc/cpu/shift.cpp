@@ -94,6 +94,7 @@ void shift_into(const Tensor& out, const Tensor& x, int64_t num_frames, int64_t 
 }
 
 Tensor temporal_shift(Tensor x, int64_t num_frames, int64_t shift_div, int64_t first, int64_t second) {
+  check_frames(x, num_frames, shift_div, second);
   x = dense(x);
   Tensor out = make_like(x);
   if (x.numel() > 0) shift_into(out, x, num_frames, shift_div, first, second);
@@ -101,11 +102,13 @@ Tensor temporal_shift(Tensor x, int64_t num_frames, int64_t shift_div, int64_t f
 }
 
 void temporal_shift_out(Tensor x, int64_t num_frames, int64_t shift_div, int64_t first, int64_t second, Tensor out) {
+  check_frames(x, num_frames, shift_div, second);
   check_same_layout("temporal_shift_out", x, out);
   shift_into(out, x, num_frames, shift_div, first, second);
 }
 
 void temporal_shift_in_place(Tensor x, int64_t num_frames, int64_t shift_div, int64_t first, int64_t second) {
+  check_frames(x, num_frames, shift_div, second);
   if (x.numel() == 0) return;
   Tensor work = dense(x);
   const Frames frames = frames_of(work);
@@ -135,6 +138,7 @@ void temporal_shift_in_place(Tensor x, int64_t num_frames, int64_t shift_div, in
 }
 
 std::tuple<Tensor, Tensor> online_shift(Tensor x, Tensor past) {
+  check_past(x, past);
   x = dense(x);
   past = laid_out_as(x, past);
   Tensor out = make_like(x), kept = make_like(past);

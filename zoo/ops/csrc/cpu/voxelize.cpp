@@ -13,7 +13,8 @@ void count_points(int32_t* counts, const int32_t* voxels, int64_t num_points, in
 }
 
 // One cloud [3, N] about `mean` [3] to coordinates in voxels and linear voxel indices; the arithmetic, and so each
-// rounding, is that of zoo/ops/reference.py. Returns the largest squared distance to the mean, 0 where none is needed.
+// rounding, is that of zoo/ops/reference.py. Returns the largest squared distance to the mean, or, where nothing is
+// scaled, the largest distance along an axis.
 template <typename T>
 ZOO_SIMD T plan_cloud(T* __restrict out, int32_t* __restrict voxels, const T* __restrict coords, const T* mean,
                       int64_t num_points, int32_t resolution, bool normalize) {
@@ -21,12 +22,10 @@ ZOO_SIMD T plan_cloud(T* __restrict out, int32_t* __restrict voxels, const T* __
   bool identical = true;
   for (int64_t n = 0; n < num_points; ++n) identical &= x[n] == x[0] && y[n] == y[0] && z[n] == z[0];
   T furthest = 0;
-  if (normalize) {
-    for (int64_t n = 0; n < num_points; ++n) {
-      const T a = x[n] - mean[0], b = y[n] - mean[1], c = z[n] - mean[2];
-      const T square = a * a + b * b + c * c;
-      furthest = square > furthest ? square : furthest;
-    }
+  for (int64_t n = 0; n < num_points; ++n) {
+    const T a = x[n] - mean[0], b = y[n] - mean[1], c = z[n] - mean[2];
+    const T away = normalize ? a * a + b * b + c * c : std::max({std::abs(a), std::abs(b), std::abs(c)});
+    furthest = away > furthest ? away : furthest;
   }
   const T diameter = normalize ? std::sqrt(furthest) * 2 : T(2);
   const T scale = static_cast<T>(resolution), highest = static_cast<T>(resolution - 1);
@@ -194,8 +193,9 @@ void voxelize_backward_into(const Tensor& out, const Tensor& grad_, const Tensor
     for (int64_t i = 0; i < batch * num_points; ++i)
       count[i] = static_cast<Wide<T>>(data<int32_t>(counts)[i / num_points * num_voxels + data<int32_t>(voxels)[i]]);
     for_channels(batch, channels, 2 * num_points, [&](auto some, int64_t b, int64_t slab) {
-      spread<some>(mutable_data<T>(out) + slab * num_points, data<T>(grad) + slab * num_voxels, &order[b * num_points],
-                   data<int32_t>(voxels) + b * num_points, &count[b * num_points], num_points, num_voxels);
+      spread<some>(mutable_data<T>(out) + slab * num_points, data<T>(grad) + slab * num_voxels,
+                   order.data() + b * num_points, data<int32_t>(voxels) + b * num_points, count.data() + b * num_points,
+                   num_points, num_voxels);
     });
   });
 }

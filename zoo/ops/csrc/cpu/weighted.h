@@ -22,14 +22,8 @@ ZOO_SIMD void gather_weighted(T* __restrict out, const T* __restrict table, cons
 template <int K, typename T>
 void scatter_weighted(Wide<T>* __restrict table, const T* __restrict grad, const int32_t* __restrict indices,
                       const Wide<T>* __restrict weights, int64_t count) {
-  for (int64_t n = 0; n < count; ++n) {
-    const Wide<T> value = static_cast<Wide<T>>(grad[n]);
-    for (int k = 0; k < K; ++k) {
-      // Where the weight is nothing there may be an infinite gradient, which must not turn into a NaN.
-      const Wide<T> weight = weights[k * count + n];
-      if (weight != 0) table[indices[k * count + n]] += weight * value;
-    }
-  }
+  for (int64_t n = 0; n < count; ++n)
+    for (int k = 0; k < K; ++k) table[indices[k * count + n]] += weights[k * count + n] * static_cast<Wide<T>>(grad[n]);
 }
 
 // One table of sums for every channel: f(slab, table) makes `work` additions to a zeroed `table` [size], which becomes

@@ -60,7 +60,8 @@ struct Gather {
       const T* slab = grid + (b * channels + c) * num_voxels;
       Wide<T> sum = 0;
 #pragma unroll
-      for (int k = 0; k < corners; ++k) sum += weight[k] * static_cast<Wide<T>>(slab[index[k]]);
+      for (int k = 0; k < corners; ++k)
+        if (weight[k] != 0) sum += weight[k] * static_cast<Wide<T>>(slab[index[k]]);
       out[(b * channels + c) * num_points + n] = static_cast<T>(sum);
     }
   }
@@ -87,7 +88,8 @@ __global__ void gather_channels_last(T* out, const T* grid, const Wide<T>* coord
     const T* cells = grid + b * num_voxels * channels + c;
     Wide<T> sum = 0;
 #pragma unroll
-    for (int k = 0; k < corners; ++k) sum += weight[k] * static_cast<Wide<T>>(cells[index[k] * channels]);
+    for (int k = 0; k < corners; ++k)
+      if (weight[k] != 0) sum += weight[k] * static_cast<Wide<T>>(cells[index[k] * channels]);
     sums[row][threadIdx.x] = sum;
   }
   __syncthreads();
@@ -125,12 +127,14 @@ void devoxelize_into(const Tensor& out, const Tensor& grid_, const Tensor& coord
 }
 
 Tensor trilinear_devoxelize(Tensor grid, Tensor coords) {
+  check_coords("trilinear_devoxelize", grid, coords);
   Tensor out = empty(grid, {grid.size(0), grid.size(1), coords.size(2)});
   if (out.numel() > 0) devoxelize_into(out, grid, coords);
   return out;
 }
 
 void trilinear_devoxelize_out(Tensor grid, Tensor coords, Tensor out) {
+  check_coords("trilinear_devoxelize_out", grid, coords);
   check_out("trilinear_devoxelize_out", out, grid, {grid.size(0), grid.size(1), coords.size(2)});
   if (out.numel() > 0) devoxelize_into(out, grid, coords);
 }
@@ -165,6 +169,8 @@ struct Scatter {
 };
 
 void devoxelize_backward_into(const Tensor& out, const Tensor& grad_, const Tensor& coords_) {
+  check_coords("trilinear_devoxelize", grad_, coords_);
+  if (grad_.dim() != 3 || grad_.size(2) != coords_.size(2)) refuse("trilinear_devoxelize: give one gradient a point");
   const DeviceGuard guard(grad_.get_device_index());
   const cudaStream_t stream = stream_of(grad_);
   const Tensor grad = contiguous(grad_), coords = contiguous(coords_);

@@ -25,6 +25,7 @@ void check_any(int64_t num_points, const Tensor& indices) {
 }
 
 Tensor gather_points(Tensor features, Tensor indices) {
+  check_columns("gather_points", features, indices, 2);
   const DeviceGuard guard(features.get_device_index());
   check_any(features.size(2), indices);
   features = contiguous(features);
@@ -59,6 +60,8 @@ struct Scatter {
 };
 
 Tensor gather_points_backward(Tensor grad, Tensor indices, int64_t num_points) {
+  check_columns("gather_points", grad, indices, 2);
+  if (grad.size(2) != indices.size(1)) refuse("gather_points: give one gradient an index");
   const DeviceGuard guard(grad.get_device_index());
   const cudaStream_t stream = stream_of(grad);
   check_any(num_points, indices);
@@ -104,6 +107,7 @@ struct Interpolate {
 };
 
 Tensor three_interpolate(Tensor features, Tensor indices, Tensor weights) {
+  check_neighbors(features, indices, weights);
   const DeviceGuard guard(features.get_device_index());
   features = contiguous(features);
   indices = contiguous(indices);
@@ -140,6 +144,8 @@ struct InterpolateBackward {
 };
 
 Tensor three_interpolate_backward(Tensor grad, Tensor indices, Tensor weights, int64_t num_centers) {
+  check_neighbors(grad, indices, weights);
+  if (grad.size(2) != indices.size(2)) refuse("three_nn_interpolate: give one gradient a point");
   const DeviceGuard guard(grad.get_device_index());
   const cudaStream_t stream = stream_of(grad);
   grad = contiguous(grad);
@@ -174,13 +180,15 @@ struct SumRuns {
     const int64_t b = slab / static_cast<Index>(channels), start = i % static_cast<Index>(length);
     const int32_t* target = targets + b * length;
     const int64_t* sorted = order + b * length;
-    const int32_t here = target[sorted[start]];
-    if (here < 0 || here >= size || (start > 0 && target[sorted[start - 1]] == here)) return;
+    const auto at = [&](int64_t place) { return clamp<int64_t>(sorted[place], 0, length - 1); };
+    const int32_t here = target[at(start)];
+    if (here < 0 || here >= size || (start > 0 && target[at(start - 1)] == here)) return;
     Wide<T> sum = 0;
     int64_t j = start;
-    for (; j < length && target[sorted[j]] == here; ++j) {
-      const auto value = static_cast<Wide<T>>(values[static_cast<int64_t>(slab) * num_points + sorted[j] % num_points]);
-      sum += weights ? weights[b * length + sorted[j]] * value : value;
+    for (; j < length && target[at(j)] == here; ++j) {
+      const auto value = static_cast<Wide<T>>(values[static_cast<int64_t>(slab) * num_points + at(j) % num_points]);
+      const Wide<T> weight = weights ? weights[b * length + at(j)] : Wide<T>(1);
+      if (weight != 0) sum += weight * value;  // an infinite value must not turn into a NaN
     }
     if (!weights) sum /= static_cast<Wide<T>>(j - start);
     out[static_cast<int64_t>(slab) * size + here] = static_cast<T>(sum);
@@ -193,6 +201,9 @@ Tensor sum_runs(const char* name, const Tensor& values_, const Tensor& targets_,
   const cudaStream_t stream = stream_of(values_);
   const Tensor values = contiguous(values_), targets = contiguous(targets_), order = contiguous(order_);
   const Tensor weights = weights_ ? contiguous(*weights_) : values;
+  const bool fits = order.dim() == 2 && order.scalar_type() == ScalarType::Long &&
+                    std::equal(order.sizes().begin(), order.sizes().end(), targets.sizes().begin());
+  if (!fits) refuse(name, ": order must be int64 and of the shape of what it sorts");
   Tensor out = empty(values, {values.size(0), values.size(1), size});
   fill_zero(out, stream);
   dispatch_floating(name, values.scalar_type(), [&](auto zero) {

@@ -73,11 +73,11 @@ __global__ void __launch_bounds__(block)
         if (n < num_points) look(n, kept[slot]);
       }
     } else {
-      for (int32_t n = threadIdx.x; n < num_points; n += block) {
+      for (int64_t n = threadIdx.x; n < num_points; n += block) {
         const T d = squared_norm(x[n] - px, y[n] - py, z[n] - pz), before = row[n];
         const T now = d < before ? d : before;
         row[n] = now;
-        look(n, now);
+        look(static_cast<int32_t>(n), now);
       }
     }
     furthest_of_warp(most, whose);

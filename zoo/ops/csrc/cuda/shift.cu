@@ -38,8 +38,10 @@ void dispatch_unit(int64_t bytes, const F& f) {
       return f(uint2{});
     case 4:
       return f(uint32_t{});
-    default:
+    case 2:
       return f(uint16_t{});
+    default:
+      refuse("temporal_shift: elements of ", bytes, " bytes are not supported: convert to float16");
   }
 }
 
@@ -78,6 +80,7 @@ void shift_into(const Tensor& out, const Tensor& x, int64_t num_frames, int64_t 
 }
 
 Tensor temporal_shift(Tensor x, int64_t num_frames, int64_t shift_div, int64_t first, int64_t second) {
+  check_frames(x, num_frames, shift_div, second);
   x = dense(x);
   Tensor out = torch::stable::empty_like(x);
   if (x.numel() > 0) shift_into(out, x, num_frames, shift_div, first, second);
@@ -85,6 +88,7 @@ Tensor temporal_shift(Tensor x, int64_t num_frames, int64_t shift_div, int64_t f
 }
 
 void temporal_shift_out(Tensor x, int64_t num_frames, int64_t shift_div, int64_t first, int64_t second, Tensor out) {
+  check_frames(x, num_frames, shift_div, second);
   check_same_layout("temporal_shift_out", x, out);
   if (x.numel() > 0) shift_into(out, x, num_frames, shift_div, first, second);
 }
@@ -117,6 +121,7 @@ struct ShiftInPlace {
 };
 
 void temporal_shift_in_place(Tensor x, int64_t num_frames, int64_t shift_div, int64_t first, int64_t second) {
+  check_frames(x, num_frames, shift_div, second);
   const int64_t fold = x.size(1) / shift_div;
   if (x.numel() == 0 || fold == 0) return;
   const DeviceGuard guard(x.get_device_index());
@@ -159,6 +164,7 @@ struct OnlineShift {
 };
 
 std::tuple<Tensor, Tensor> online_shift(Tensor x, Tensor past) {
+  check_past(x, past);
   const DeviceGuard guard(x.get_device_index());
   x = dense(x);
   past = laid_out_as(x, past);
