@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -19,8 +19,10 @@ from zoo.data.video_decoders import AvReader, DecordReader, check_indices
 from zoo.errors import InputError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-_FRAME_SUFFIXES = {".jpg", ".jpeg", ".png"}
+FRAME_SUFFIXES = {".jpg", ".jpeg", ".png"}
 _POINT_SUFFIXES = POINT_SUFFIXES | {".las", ".laz"}
+
+Decoder = Literal["auto", "decord", "pyav", "torchcodec", "frames"]
 
 
 class VideoReader(Protocol):
@@ -87,7 +89,7 @@ class FrameFolderReader:
         self.fps = fps
         if not self.path.is_dir():
             raise InputError(f"{self.path} is no folder; give a folder of .jpg or .png frames")
-        files = [file for file in self.path.iterdir() if file.suffix.lower() in _FRAME_SUFFIXES and file.name[0] != "."]
+        files = [file for file in self.path.iterdir() if file.suffix.lower() in FRAME_SUFFIXES and file.name[0] != "."]
         if not files:
             raise InputError(f"{self.path} holds no .jpg or .png frames; give a folder that does, or a video file")
         self._files = sorted(files, key=lambda file: _natural(file.name))
@@ -137,19 +139,37 @@ def open_video(path: str | os.PathLike[str]) -> VideoReader:
     path = Path(path)
     if path.is_dir():
         return FrameFolderReader(path)
-    if not path.is_file():
-        raise InputError(f"{path} is not there; give the path of a video file or a folder of frames")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty; copy or download the video again")
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
-        raise InputError(f"{path} is a single picture; give a video file or a folder of frames")
-    if suffix in _POINT_SUFFIXES:
-        raise InputError(f"{path} is no video; a point cloud goes to a point model (`zoo list` shows them)")
+    _check_video_file(path)
     reader = AvReader(path)
     if reader.decord_is_exact and importlib.util.find_spec("decord"):
         return DecordReader(reader)
     return reader
+
+
+def open_video_with(decoder: Decoder, path: str | os.PathLike[str]) -> VideoReader:
+    """Open a video with a decoder by its name; all give the same frames.
+
+    Args:
+        decoder: "pyav" reads everything; "decord" H.264 in MP4 and MOV, and "torchcodec" (an extra) what FFmpeg does;
+            "frames" folders of pictures. "auto" takes "frames" or "pyav", which on short clips is the quickest: decord
+            passes over damage in silence, so that a second decoder has to look first.
+        path: the video file, or a folder of frames (which "frames" reads, whatever was chosen for files).
+
+    Raises:
+        InputError: there is no video at ``path``, the decoder does not read it exactly, or it is not installed.
+        ValueError: ``decoder`` is another name.
+    """
+    if decoder not in get_args(Decoder):
+        raise ValueError(f"decoder is one of {', '.join(get_args(Decoder))}, not {decoder!r}")
+    path = Path(path)
+    if decoder == "frames" or path.is_dir():
+        return FrameFolderReader(path)
+    _check_video_file(path)
+    if decoder == "torchcodec":
+        from zoo.data.torchcodec_reader import TorchcodecReader
+
+        return TorchcodecReader(path)
+    return DecordReader(path) if decoder == "decord" else AvReader(path)
 
 
 def stream_video(path: str | os.PathLike[str]) -> Iterator[Tensor]:
@@ -194,6 +214,18 @@ def read_clip(
     if reader.num_frames < num_frames:
         warnings += (f"{path}: {reader.num_frames} frames are fewer than the {num_frames} wanted: some are repeated",)
     return Clip(frames, tuple(indices), reader.fps, reader.num_frames, warnings)
+
+
+def _check_video_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path} is not there; give the path of a video file or a folder of frames")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty; copy or download the video again")
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        raise InputError(f"{path} is a single picture; give a video file or a folder of frames")
+    if suffix in _POINT_SUFFIXES:
+        raise InputError(f"{path} is no video; a point cloud goes to a point model (`zoo list` shows them)")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
