@@ -26,6 +26,7 @@ HEAVY = {
     "av",
     "huggingface_hub",
     "onnxruntime",
+    "h5py",
 }
 
 

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from zoo.data.point_transforms import (
     ColorDrop,
     Jitter,
+    PointDropout,
     PointTransform,
     RandomFlip,
     RandomRotation,
     RandomScale,
+    RandomTranslation,
     scene_extent,
     split_for_inference,
 )
@@ -111,6 +113,29 @@ def test_scale_multiplies_xyz_by_one_factor(points):
         np.testing.assert_allclose(scaled[:, :3], points[:, :3] * factors[-1], rtol=1e-5)
         np.testing.assert_array_equal(scaled[:, 3:], points[:, 3:])
     assert 0.5 <= min(factors) < 0.7 and 1.8 < max(factors) <= 2
+
+
+def test_scale_may_differ_by_axis(points):
+    scaled = RandomScale(0.5, 2.0, anisotropic=True)(points, rng())
+    factors = scaled[0, :3] / points[0, :3]
+    np.testing.assert_allclose(scaled[:, :3], points[:, :3] * factors, rtol=1e-5)
+    assert len(np.unique(factors)) == 3 and scaled.dtype == np.float32
+
+
+def test_translation_moves_xyz_alone(points):
+    moved = RandomTranslation(0.3)(points, rng()) - points
+    np.testing.assert_allclose(moved, np.broadcast_to(moved[0], moved.shape), atol=1e-5)
+    assert 0 < np.abs(moved[0, :3]).max() <= 0.3 and not moved[:, 3:].any()
+
+
+def test_dropped_points_lie_where_the_first_one_is(points):
+    ratios = []
+    for seed in range(50):
+        left = PointDropout(0.8)(points, rng(seed))
+        dropped = (left != points).any(axis=1)
+        assert left.shape == points.shape and (left[dropped] == points[0]).all()
+        ratios.append(dropped.mean())
+    assert max(ratios) < 0.9 and min(ratios) < 0.1 and np.mean(ratios) == pytest.approx(0.4, abs=0.1)
 
 
 def test_jitter_is_small_and_clipped(points):

@@ -133,16 +133,51 @@ class RandomRotation:
 
 @dataclass(frozen=True)
 class RandomScale:
-    """Multiply xyz by one factor, uniform in [low, high]."""
+    """Multiply xyz by one factor, uniform in [low, high].
+
+    Attributes:
+        low: the least factor.
+        high: the greatest.
+        anisotropic: a factor of its own for every axis, as PointNeXt scales (section 3.1).
+    """
 
     low: float = 0.8
     high: float = 1.25
+    anisotropic: bool = False
 
     def __call__(self, points: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Points [N, C] to points [N, C]."""
         result = points.copy()
-        result[:, :3] *= generator.uniform(self.low, self.high)
+        result[:, :3] *= generator.uniform(self.low, self.high, 3 if self.anisotropic else None)
         return result
+
+
+@dataclass(frozen=True)
+class RandomTranslation:
+    """Move the cloud by up to ``limit`` along every axis, in units of the points as they come (PointNet++: 0.1)."""
+
+    limit: float = 0.1
+
+    def __call__(self, points: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Points [N, C] to points [N, C]."""
+        result = points.copy()
+        result[:, :3] += generator.uniform(-self.limit, self.limit, 3)
+        return result
+
+
+@dataclass(frozen=True)
+class PointDropout:
+    """Put a random share of the points where the first one is, so that fewer remain (PointNet++, section 3.3).
+
+    The share itself is uniform in [0, ``max_ratio``]. For whole clouds alone: the labels of points would not follow.
+    """
+
+    max_ratio: float = 0.875
+
+    def __call__(self, points: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Points [N, C] to points [N, C]."""
+        dropped = generator.random(len(points)) < generator.uniform(0, self.max_ratio)
+        return np.where(dropped[:, None], points[:1], points)
 
 
 @dataclass(frozen=True)

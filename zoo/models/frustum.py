@@ -12,22 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from zoo.data.kitti import NUM_HEADING_BINS, SIZE_TEMPLATES
 from zoo.layers.stacks import Abstraction, Ball, Block, Propagation, Scale, abstraction_layers, point_layers
 from zoo.models.frustum_nets import BoxEstimation, BoxEstimation2, CenterRegression, PointMask, PointMask2
 from zoo.models.point_network import check_points, first_conv_of, one_hot
 from zoo.registry import register_model
-
-KITTI_SIZE_TEMPLATES = (  # mean length, width and height in metres of KITTI's objects
-    (3.88311640418, 1.62856739989, 1.52563191462),  # Car
-    (5.06763659, 1.9007158, 2.20532825),  # Van
-    (10.13586957, 2.58549199, 3.2520595),  # Truck
-    (0.84422524, 0.66068622, 1.76255119),  # Pedestrian
-    (0.80057803, 0.5983815, 1.27450867),  # Person_sitting
-    (1.76282397, 0.59706367, 1.73698127),  # Cyclist
-    (16.17150617, 2.53246914, 3.53079012),  # Tram
-    (3.64300781, 1.54298177, 1.92320313),  # Misc
-)
-NUM_HEADING_BINS = 12
 
 MASK_POINTNET = (Block(64, 3),), (Block(128, 1), Block(1024, 1))
 MASK_PVCNN = (Block(64, 2, 16), Block(64, 1, 12), Block(128, 1, 12), Block(1024, 1)), ()
@@ -180,7 +169,7 @@ def sample_foreground(
 
 def _templates(size_templates: Templates | None) -> Tensor:
     """[S, 3] float32."""
-    templates = torch.as_tensor(KITTI_SIZE_TEMPLATES if size_templates is None else size_templates, dtype=torch.float32)
+    templates = torch.as_tensor(SIZE_TEMPLATES if size_templates is None else size_templates, dtype=torch.float32)
     if templates.dim() != 2 or templates.shape[1] != 3 or templates.shape[0] == 0:
         raise ValueError(f"size_templates must have the shape [S, 3], not {list(templates.shape)}")
     return templates.clone()

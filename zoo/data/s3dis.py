@@ -1,0 +1,202 @@
+"""S3DIS: rooms of six areas of offices, every point labelled (Armeni et al. 2016, CVPR).
+
+``prepare`` turns the raw release (``Stanford3dDataset_v1.2_Aligned_Version``) into a file a room; `S3dis` reads them.
+Rooms are cut into blocks of 1.5 x 1.5 m on two grids half a block apart, each block with at most 8192 points, as
+PointCNN and PVCNN cut them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from zoo.data.array_files import read_arrays
+from zoo.data.outputs import replacing
+from zoo.data.point_dataset import PathLike, draw, read_table, sample_generator
+from zoo.data.point_transforms import split_for_inference
+from zoo.errors import InputError
+
+CLASS_NAMES = (
+    *("ceiling", "floor", "wall", "beam", "column", "window", "door"),
+    *("table", "chair", "sofa", "bookcase", "board", "clutter"),
+)
+BLOCK_SIZE = 1.5  # metres
+GRID_SIZE = 0.03  # metres; the parts of a dense block share its cells evenly
+MAX_POINTS = 8192
+ROOM_ARRAYS = ("xyz", "rgb", "labels", "block_points", "block_offsets")
+MIN_POINTS = 128  # a smaller block joins its neighbour
+
+
+def prepare(
+    raw: PathLike, out: PathLike, block_size: float = BLOCK_SIZE, max_points: int = MAX_POINTS
+) -> Iterator[Path]:
+    """Write ``out/Area_1/office_1.npz`` and so on from the raw release; files that are there are left as they are.
+
+    A file holds ``xyz`` float32 [N, 3] in metres from the room's least corner, ``rgb`` uint8 [N, 3], ``labels`` uint8
+    [N], ``block_points`` int32, the rows of the points of all blocks one after another, and ``block_offsets`` int64
+    [B + 1], where each block begins among them. Every point is in two blocks, one of each grid.
+
+    Args:
+        raw: the folder with Area_1 to Area_6.
+        out: a folder; it is made.
+        block_size: side of a block on the map, in metres.
+        max_points: in a block; denser ones are divided.
+
+    Yields:
+        Every file, once it is there.
+
+    Raises:
+        InputError: there is no room, or one cannot be read; the text names file and line.
+    """
+    rooms = sorted(path.parent for path in Path(raw).glob("Area_*/*/Annotations"))
+    if not rooms:
+        raise InputError(f"{raw} has no Area_*/<room>/Annotations: give the folder of the raw release")
+    for room in rooms:
+        path = Path(out) / room.parent.name / f"{room.name}.npz"
+        if not path.exists():
+            xyz, rgb, labels = read_room(room)
+            blocks = cut_blocks(xyz, block_size, max_points, np.random.default_rng(0))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary, open(temporary, "wb") as file:
+                np.savez(
+                    file,
+                    xyz=xyz,
+                    rgb=rgb,
+                    labels=labels,
+                    block_points=np.concatenate(blocks).astype(np.int32),
+                    block_offsets=np.cumsum([0, *map(len, blocks)]),
+                )
+        yield path
+
+
+def read_room(room: PathLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A room of the raw release: xyz float32 [N, 3] from its least corner, rgb uint8 [N, 3], labels uint8 [N].
+
+    Objects of further kinds, such as stairs, are clutter.
+
+    Raises:
+        InputError: a file of an object cannot be read, or there is none.
+    """
+    tables, labels = [], []
+    for path in sorted(Path(room).glob("Annotations/*.txt")):
+        table = read_table(path)
+        if table.shape[1] != 6:
+            raise InputError(f"{path} has {table.shape[1]} columns instead of x y z r g b: unpack the release again")
+        name = path.stem.split("_")[0]
+        tables.append(table)
+        labels.append(np.full(len(table), CLASS_NAMES.index(name if name in CLASS_NAMES else "clutter")))
+    if not tables:
+        raise InputError(f"{room} has no Annotations/*.txt: unpack the release again")
+    points = np.concatenate(tables)
+    xyz = points[:, :3] - points[:, :3].min(axis=0)
+    return xyz.astype(np.float32), points[:, 3:].astype(np.uint8), np.concatenate(labels).astype(np.uint8)
+
+
+def cut_blocks(
+    xyz: np.ndarray, block_size: float, max_points: int, rng: np.random.Generator, min_points: int = MIN_POINTS
+) -> list[np.ndarray]:
+    """Cut a room into blocks on two grids, the second half a block further along x and y.
+
+    Args:
+        xyz: [N, 3], at least 0.
+        block_size: side of a block, in metres.
+        max_points: in a block; one with more is divided into parts that fill the same space.
+        rng: deals the points of a dense block out to its parts.
+        min_points: a block with fewer joins the nearest one with as many.
+
+    Returns:
+        Rows int64 of every block's points; each point is in one block of each grid.
+    """
+    blocks = []
+    for shift in (0.0, block_size / 2):
+        places, owner, counts = np.unique(
+            np.floor((xyz[:, :2] + shift) / block_size), axis=0, return_inverse=True, return_counts=True
+        )
+        large = np.flatnonzero(counts >= min_points) if (counts >= min_points).any() else np.array([counts.argmax()])
+        distance = ((places[:, None] - places[None, large]) ** 2).sum(axis=2)
+        owner = large[distance.argmin(axis=1)][owner.reshape(-1)]
+        for block in large:
+            rows = rng.permutation(np.flatnonzero(owner == block))
+            cells = np.floor(xyz[rows] / GRID_SIZE).astype(np.int64)
+            rows = rows[np.lexsort(cells.T)]
+            parts = -(-len(rows) // max_points)
+            blocks += [rows[part::parts] for part in range(parts)]
+    return blocks
+
+
+class S3dis(Dataset[tuple[Tensor, Tensor]]):
+    """Blocks of rooms as (points float [num_points, 9], labels int64 [num_points]).
+
+    The channels are x and y from the middle of the block and z from the floor, in metres; rgb in 0..1; and the place in
+    the room, each coordinate in 0..1 over its extent. They are complete: a transform must not append the last three.
+    All rooms are held in memory, at 24 bytes a point: some 7 GB for the whole release.
+
+    Args:
+        root: what ``prepare`` wrote.
+        split: "train" takes all areas but one and draws points anew every time; "test" takes that one, and its samples
+            hold every point of every block.
+        test_area: 1 to 6.
+        num_points: of a sample.
+
+    Attributes:
+        class_names: the 13 classes.
+        rooms: the files.
+        parts: (room, rows) of every sample; in the test rows are [num_points], in the sample's order, to merge the
+            predictions of a room by.
+
+    Raises:
+        InputError: there are no rooms, or one is no such file.
+    """
+
+    class_names = CLASS_NAMES
+
+    def __init__(self, root: PathLike, split: Literal["train", "test"], test_area: int = 5, num_points: int = 4096):
+        self.training, self.num_points = split == "train", num_points
+        files = sorted(Path(root).glob("Area_*/*.npz"))
+        self.rooms = [path for path in files if (path.parent.name != f"Area_{test_area}") == self.training]
+        if not self.rooms:
+            raise InputError(f"{root} has no prepared rooms for {split!r} with area {test_area} held out: prepare them")
+        self._rooms = [read_arrays(path, ROOM_ARRAYS) for path in self.rooms]
+        blocks = [
+            (room, rows)
+            for room, arrays in enumerate(self._rooms)
+            for rows in np.split(arrays["block_points"], arrays["block_offsets"][1:-1])
+        ]
+        self._extents = [np.maximum(arrays["xyz"].max(axis=0), np.float32(1e-6)) for arrays in self._rooms]
+        self._middles = [_middle(self._rooms[room]["xyz"][rows]) for room, rows in blocks]
+        self._block_of = list(range(len(blocks)))  # of every sample
+        self.parts = blocks
+        if not self.training:
+            chunks = [split_for_inference(len(rows), num_points, np.random.default_rng(0)) for _, rows in blocks]
+            self._block_of = [block for block, parts in enumerate(chunks) for _ in parts]
+            self.parts = [
+                (room, rows[part]) for (room, rows), parts in zip(blocks, chunks, strict=True) for part in parts
+            ]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        room, rows = self.parts[index]
+        if self.training:
+            rows = rows[draw(len(rows), self.num_points, sample_generator(True, index))]
+        arrays = self._rooms[room]
+        xyz, rgb, labels = (arrays[key][rows] for key in ("xyz", "rgb", "labels"))
+        place = xyz / self._extents[room]
+        points = np.concatenate([xyz - self._middles[self._block_of[index]], rgb / np.float32(255), place], axis=1)
+        return torch.from_numpy(points), torch.from_numpy(labels).long()
+
+    def room_labels(self, room: int) -> np.ndarray:
+        """The labels of all points of a room, int64 [N]."""
+        return self._rooms[room]["labels"].astype(np.int64)
+
+
+def _middle(xyz: np.ndarray) -> np.ndarray:
+    """The middle of a block on the map, and the floor: [x, y, 0]."""
+    return (xyz.min(axis=0) + xyz.max(axis=0)) / 2 * np.array([1, 1, 0], np.float32)
