@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.data.object_sets import MODELNET40_CLASSES, SCANOBJECTNN_CLASSES, modelnet40, scanobjectnn
+from zoo.data.class_names import class_names
+from zoo.data.object_sets import SCANOBJECTNN_CLASSES, modelnet40, scanobjectnn
 from zoo.data.point_dataset import PointArrays, PointFolder, PointScenes
 from zoo.errors import InputError
 
@@ -118,7 +119,8 @@ def test_labelled_clouds_of_one_size(tmp_path):
 def test_modelnet40_and_scanobjectnn(tmp_path):
     h5py = pytest.importorskip("h5py")
     rng = np.random.default_rng(0)
-    assert len(MODELNET40_CLASSES) == 40 and MODELNET40_CLASSES[:2] == ("airplane", "bathtub")
+    names = class_names("modelnet40")
+    assert len(names) == 40 and names[:2] == ("airplane", "bathtub")
     assert len(SCANOBJECTNN_CLASSES) == 15
 
     def write(path, labels):

@@ -1,4 +1,4 @@
-"""The class names of public video sets, in their official order."""
+"""The class names of public sets, in their official order."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ _FILES = {
     "jester": "jester",
     "ucf101": "ucf101",
     "hmdb51": "hmdb51",
+    "modelnet40": "modelnet40",
 }
 DATASETS = tuple(_FILES)
 
 
 def class_names(dataset: str) -> tuple[str, ...]:
-    """The class names of a public video set in its official order: Jester's is that of ``jester-v1-labels.csv``.
+    """The class names of a public set in its official order: Jester's is that of ``jester-v1-labels.csv``.
 
     A checkpoint may know them in another: TSM's published Jester network was trained on the sorted names.
 

@@ -6,14 +6,13 @@ classification" (https://arxiv.org/abs/1908.04616).
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from zoo.data.class_names import class_names
 from zoo.data.point_dataset import PathLike, PointArrays
 from zoo.errors import InputError
 
-MODELNET40_CLASSES = tuple((resources.files("zoo.data") / "labels" / "modelnet40.txt").read_text().split())
 SCANOBJECTNN_CLASSES = (
     *("bag", "bin", "box", "cabinet", "chair", "desk", "display", "door"),
     *("shelf", "table", "bed", "pillow", "sink", "sofa", "toilet"),
@@ -50,7 +49,7 @@ def modelnet40(
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{listing} cannot be read ({error}): give the folder modelnet40_ply_hdf5_2048") from error
     files = [Path(root) / name for name in names]
-    return PointArrays(files, MODELNET40_CLASSES, num_points, normals, training=split == "train")
+    return PointArrays(files, class_names("modelnet40"), num_points, normals, training=split == "train")
 
 
 def scanobjectnn(
