@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from jsonargparse import auto_cli
-
 from zoo.cli import exit_code
-from zoo.engine.config import TrainConfig
-from zoo.engine.train import train
+from zoo.engine.config import parse_config
+from zoo.engine.train import Stopped, train
 
 
 def main() -> int:
     """Read the configuration, train, and say where the best checkpoint is."""
-    config = auto_cli(TrainConfig, as_positional=False, description=__doc__)
-    return exit_code(lambda: print(train(config)))
+    try:
+        return exit_code(lambda: print(train(parse_config(description=__doc__))))
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return 128 + stopped.signal
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ import yaml
 
 import zoo
 from tests.data.test_training_sets import write_scenes, write_tracks
-from zoo.engine.config import TrainConfig
+from zoo.engine.config import parse_config
 from zoo.engine.metrics import accuracy, confusion_matrix, mean_iou
 
-ArgumentParser = pytest.importorskip("jsonargparse").ArgumentParser
+pytest.importorskip("jsonargparse")
 ROOT = Path(__file__).parents[2]
 
 
@@ -33,8 +33,8 @@ def tabletop_run(tmp_path, *more):
     if not scenes.exists():
         write_scenes(scenes)
     config = ["--config", ROOT / "configs/points/tabletop.yaml", "--data.path", scenes, "--out", tmp_path / "run"]
-    small = ["--model.name", "pointnet_sem", "--data.num_points", 32, "--data.samples_per_scene", 1]
-    return [*config, *small, "--epochs", 2, "--model.args", '{"in_channels": 6, "width_multiplier": 0.125}', *more]
+    small = ["--model", "pointnet_sem", "--data.num_points", 32, "--data.samples_per_scene", 1]
+    return [*config, *small, "--epochs", 2, "--model_args", '{"in_channels": 6, "width_multiplier": 0.125}', *more]
 
 
 def test_a_run_leaves_what_it_promises_and_goes_on(tmp_path, monkeypatch):
@@ -44,7 +44,7 @@ def test_a_run_leaves_what_it_promises_and_goes_on(tmp_path, monkeypatch):
     assert "val_mean_iou" in (folder / "log.txt").read_text()
     predictor = zoo.load(f"local-dir:{folder / 'best'}")
     assert predictor(torch.rand(50, 6)).labels.shape == (50,)
-    assert run(monkeypatch, *tabletop_run(tmp_path, "--epochs", 3, "--resume", "true")) == 0
+    assert run(monkeypatch, *tabletop_run(tmp_path, "--epochs", 3, "--resume", "auto")) == 0
     with open(folder / "metrics.csv") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
 
@@ -61,7 +61,7 @@ def test_video_runs_too(tmp_path, monkeypatch):
     monkeypatch.setattr("zoo.data.fingertip.BLOCK", 17)
     tracks = write_tracks(tmp_path / "tracks.csv", 120)
     config = ["--config", ROOT / "configs/video/fingertip.yaml", "--data.path", tracks, "--out", tmp_path / "run"]
-    assert run(monkeypatch, *config, "--data.image_size", 32, "--epochs", 1, "--batch_size", 8) == 0
+    assert run(monkeypatch, *config, "--data.image_size", 32, "--epochs", 1, "--init.weights", "none") == 0
     assert zoo.load(f"local-dir:{tmp_path / 'run/last'}").class_names == (
         "Stop",
         "Clockwise",
@@ -73,19 +73,18 @@ def test_video_runs_too(tmp_path, monkeypatch):
 def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, *tabletop_run(tmp_path, "--data.path", "nothing.npz")) == 2
     assert "nothing.npz" in capsys.readouterr().err
-    assert run(monkeypatch, *tabletop_run(tmp_path, "--resume", "true")) == 2
-    assert "no run to resume" in capsys.readouterr().err
     assert run(monkeypatch, *tabletop_run(tmp_path, "--optim.learning_rate", 1)) == 2
     assert "learning_rate" in capsys.readouterr().err
+    assert run(monkeypatch, *tabletop_run(tmp_path, "--optim.weight_decai", 1)) == 2
+    assert "did you mean optim.weight_decay" in capsys.readouterr().err
+    assert run(monkeypatch, *tabletop_run(tmp_path, "--batch_size", 999)) == 2
+    assert "fewer than batch_size 999" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/**/*.yaml")), ids=lambda path: path.stem)
 def test_every_configuration_is_valid(path):
-    parser = ArgumentParser()
-    parser.add_argument("--config", action="config")
-    parser.add_class_arguments(TrainConfig)
-    parsed = parser.parse_args(["--config", str(path)])
-    zoo.create_model(parsed.model.name, num_classes=parsed.model.num_classes, **parsed.model.args)
+    config = parse_config(["--config", str(path)])
+    zoo.create_model(config.model, num_classes=config.num_classes, **config.model_args)
 
 
 def test_metrics():

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
+
+from zoo.errors import InputError
+
+DataName = Literal["fingertip", "direction", "tabletop"]
 
 
 @dataclass
-class ModelConfig:
-    """What is trained.
+class InitConfig:
+    """Where training starts.
 
     Args:
-        name: an architecture, see `zoo list`.
-        tag: under which the trained weights are known.
-        num_classes: of the classifier.
-        args: further arguments of the architecture.
+        weights: a checkpoint, or the convolutions of a quantised ImageNet MobileNetV2 (.npz); "auto" takes timm's
+            ImageNet weights for a video model, from the Hub, and nothing for a point model; "none" takes nothing.
     """
 
-    name: str
-    num_classes: int
-    tag: str = "mine"
-    args: dict[str, Any] = field(default_factory=dict)
+    weights: str = "auto"
 
 
 @dataclass
 class DataConfig:
-    """What it is trained on.
+    """What is learnt.
 
     Args:
         name: the data set.
@@ -42,7 +44,7 @@ class DataConfig:
         workers: processes that prepare samples; 0 prepares them in the training process.
     """
 
-    name: Literal["fingertip", "direction", "tabletop"]
+    name: DataName
     path: str
     num_frames: int = 16
     image_size: int = 64
@@ -57,23 +59,69 @@ class DataConfig:
 
 @dataclass
 class OptimConfig:
-    """How it is trained: AdamW, a linear warm-up, then a cosine to zero.
+    """How it is learnt.
 
     Args:
+        name: an optimizer of timm, such as "adamw", "sgd" or "lars" (for very large batches).
         lr: the highest learning rate.
+        lr_batch_size: the batch for which `lr` is meant; with another it grows in proportion. 0 takes `lr` as it is.
+        momentum: of SGD and LARS.
         weight_decay: on weights, not on biases and normalisations.
+        groups: "plain", or "tsm" for the authors' groups: the classifier at five times the rate, biases at twice.
+        layer_decay: by how much the rate falls from each layer to the one before it; 1 for all the same.
+        schedule: how the rate falls after the warm-up: "cosine" to zero, "step" by `gamma` at `milestones`, "constant".
         warmup: the share of the steps in which the learning rate rises.
+        milestones: shares of the steps at which "step" lowers the rate.
+        gamma: by what it does so.
         label_smoothing: of the cross entropy.
         class_weights: how much each class counts in the loss; by default all count the same.
         grad_clip: the largest norm of the gradient; 0 does not clip.
+        accumulate: in how many parts a step's samples pass through the network.
+        ema: decay of the moving average of the weights that is measured and kept instead; 0 for none.
+        batch_norm: whether batch normalisation learns and sees the batch's statistics: "train", "partial" for the first
+            alone (TSN, section 3.3), or "frozen", which suits small batches.
+        freeze: beginnings of the names of parameters that are not trained.
     """
 
+    name: str = "adamw"
     lr: float = 1e-3
+    lr_batch_size: int = 0
+    momentum: float = 0.9
     weight_decay: float = 0.05
+    groups: Literal["plain", "tsm"] = "plain"
+    layer_decay: float = 1.0
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
     warmup: float = 0.05
+    milestones: list[float] = field(default_factory=lambda: [0.4, 0.8])
+    gamma: float = 0.1
     label_smoothing: float = 0.0
     class_weights: list[float] | None = None
     grad_clip: float = 5.0
+    accumulate: int = 1
+    ema: float = 0.0
+    batch_norm: Literal["train", "partial", "frozen"] = "train"
+    freeze: list[str] = field(default_factory=list)
+
+
+@dataclass
+class SystemConfig:
+    """With what it is computed.
+
+    Args:
+        device: "auto" takes a GPU where there is one.
+        amp: the type of products and convolutions: "none" for float32, "bf16" or, on a GPU, "fp16".
+        compile: compile the network with torch.compile.
+        grad_checkpointing: compute activations again in the backward pass instead of keeping them.
+        sync_bn: average batch normalisation over all processes.
+        deterministic: only algorithms whose results repeat bit for bit; a CPU's always do.
+    """
+
+    device: str = "auto"
+    amp: Literal["none", "bf16", "fp16"] = "none"
+    compile: bool = False
+    grad_checkpointing: bool = False
+    sync_bn: bool = False
+    deterministic: bool = False
 
 
 @dataclass
@@ -81,23 +129,74 @@ class TrainConfig:
     """A training run.
 
     Args:
-        model: what is trained.
-        data: what it is trained on.
-        optim: how.
+        model: an architecture, see `zoo list`.
+        num_classes: of the classifier.
+        data: what is learnt.
+        model_args: further arguments of the architecture.
+        tag: under which the trained weights are known.
+        init: where training starts.
+        optim: how it is learnt.
+        system: with what it is computed.
         out: the folder of the run.
         epochs: passes over the training part.
-        batch_size: samples a step.
-        init_weights: a checkpoint to start from, or the convolutions of a quantised ImageNet MobileNetV2 (.npz).
-        resume: go on from the last checkpoint in `out`.
-        seed: of weights, drawing and order.
+        batch_size: samples a step, over all processes.
+        keep_every: keep the checkpoint of every so many epochs too; 0 keeps the best and the last.
+        save_steps: save the last checkpoint every so many steps too, not only after each epoch; 0 for no.
+        resume: "auto" goes on from the newest whole checkpoint in `out`, if there is one; "no" begins anew.
+        seed: of weights, samples and order.
     """
 
-    model: ModelConfig
+    model: str
+    num_classes: int
     data: DataConfig
+    model_args: dict[str, Any] = field(default_factory=dict)
+    tag: str = "mine"
+    init: InitConfig = field(default_factory=InitConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    system: SystemConfig = field(default_factory=SystemConfig)
     out: str = "out/run"
     epochs: int = 10
     batch_size: int = 16
-    init_weights: str | None = None
-    resume: bool = False
+    keep_every: int = 0
+    save_steps: int = 0
+    resume: Literal["auto", "no"] = "no"
     seed: int = 0
+
+
+def parse_config(arguments: Sequence[str] | None = None, description: str | None = None) -> TrainConfig:
+    """The configuration that command-line arguments describe: `--config FILE.yaml` and keys such as `--optim.lr 0.01`.
+
+    Args:
+        arguments: by default those of the process.
+        description: for `--help`.
+
+    Raises:
+        InputError: jsonargparse is missing.
+        SystemExit: an argument is wrong; the text names it, and the nearest key where there is none of that name.
+    """
+    try:
+        from jsonargparse import ArgumentParser
+    except ImportError as error:
+        raise InputError("configurations need jsonargparse: `pip install jsonargparse`") from error
+
+    class Parser(ArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            keys = [action.dest for action in self._actions]
+            found = re.search(r"unrecognized arguments: --([\w.]+)", message)
+            inside = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
+            unknown = ".".join(inside.groups()) if inside else found.group(1) if found else ""
+            near = difflib.get_close_matches(unknown, keys, 3, 0.5)
+            super().error(message + (f"; did you mean {' or '.join(near)}?" if near else ""), ex)
+
+    parser = Parser(description=description)
+    parser.add_argument("--config", action="config", help="a YAML file with the keys below")
+    parser.add_class_arguments(TrainConfig)
+    values = parser.parse_args(arguments).as_dict()
+    values.pop("config", None)
+    return from_dict(values)
+
+
+def from_dict(values: dict[str, Any]) -> TrainConfig:
+    """The configuration whose keys and values ``dataclasses.asdict`` gave."""
+    parts: dict[str, Any] = {"data": DataConfig, "init": InitConfig, "optim": OptimConfig, "system": SystemConfig}
+    return TrainConfig(**{key: parts[key](**value) if key in parts else value for key, value in values.items()})

@@ -2,238 +2,346 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
 import logging
 import math
-import os
-import sys
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from zoo.create import create_model, create_transform
-from zoo.data import fingertip, tabletop
-from zoo.engine.config import DataConfig, TrainConfig
+from zoo.engine import distributed
+from zoo.engine.checkpoint import (
+    Progress,
+    newest_checkpoint,
+    optimizer_state,
+    restore_optimizer,
+    save_checkpoint,
+)
+from zoo.engine.config import TrainConfig
+from zoo.engine.data import CLASS_NAMES, Batch, input_of, make_dataset, make_loader
 from zoo.engine.init import init_weights
+from zoo.engine.journal import Journal, Steps
 from zoo.engine.metrics import accuracy, confusion_matrix, mean_iou
+from zoo.engine.optim import create_optimizer, freeze, freeze_batch_norms, learning_rate, set_learning_rate, train_mode
+from zoo.engine.order import Samples, Schedule, seed_of, share_of
 from zoo.errors import InputError
-from zoo.hub import save_pretrained
+from zoo.registry import architecture_task
 from zoo.weights import PointInput, VideoInput, WeightsSpec
 
-CLASS_NAMES = {
-    "fingertip": fingertip.CLASS_NAMES,
-    "direction": fingertip.DIRECTIONS,
-    "tabletop": tabletop.CLASS_NAMES,
-}
-LOG_EVERY = 50  # steps, where there is no terminal for a progress bar
+AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 log = logging.getLogger("zoo.train")
+
+
+class Stopped(Exception):
+    """A signal ended the run after a step; all was saved.
+
+    Attributes:
+        signal: which.
+    """
+
+    def __init__(self, number: int, step: int):
+        super().__init__(
+            f"stopped by {signal.Signals(number).name} after step {step}: --resume auto goes on from there"
+        )
+        self.signal = number
 
 
 def train(config: TrainConfig) -> Path:
     """Train a model and keep what it learnt.
 
-    The folder ``config.out`` gets config.yaml, log.txt, metrics.csv (a row an epoch), ``best`` and ``last``, two
-    folders that ``zoo.load("local-dir:...")`` takes, and training_state.pt, from which ``resume`` goes on.
+    The folder ``config.out`` gets config.yaml, log.txt, metrics.csv (a row an epoch), curves.png, and checkpoints:
+    ``best``, ``last``, and every k-th if that is wanted. Each is a folder that ``zoo.load("local-dir:...")`` takes.
 
     Returns:
         The folder of the best checkpoint.
 
     Raises:
-        InputError: the data or the run to resume cannot be read.
+        InputError: the data cannot be read, or a value of the configuration does not fit the others.
+        Stopped: SIGTERM or SIGINT came.
     """
-    out = Path(config.out)
-    state_path = out / "training_state.pt"
-    if config.resume and not state_path.is_file():
-        raise InputError(f"{state_path}: there is no run to resume; train without --resume first")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.yaml").write_text(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
-    _log_to(out / "log.txt")
-    torch.manual_seed(config.seed)
+    device = distributed.local_device(config.system.device)
+    distributed.start(device)
+    try:
+        return _Run(config, device).train()
+    finally:
+        distributed.stop()
 
-    model: Any = create_model(config.model.name, num_classes=config.model.num_classes, **config.model.args)
-    model.spec = describe(config)
-    if isinstance(model.spec.input, VideoInput):
-        model.to(memory_format=torch.channels_last)
-    hold_out = config.data.hold_out_val
-    train_loader = _loader(config, "train" if hold_out else "train+val", create_transform(model))
-    val_loader = _loader(config, "val", create_transform(model)) if hold_out else None
-    if config.init_weights and not config.resume:
-        log.info("%d tensors loaded from %s", init_weights(model, config.init_weights), config.init_weights)
-    steps = config.epochs * len(train_loader)
-    optimizer = torch.optim.AdamW(_parameter_groups(model, config.optim.weight_decay), lr=config.optim.lr)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_cosine(steps, config.optim.warmup))
-    epoch, best = 0, -1.0
-    if config.resume:
-        state = torch.load(state_path, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        epoch, best = state["epoch"], state["best"]
-        torch.set_rng_state(state["rng"])
-        log.info("resumed after epoch %d", epoch)
-    loss_function = _loss_function(config)
 
-    while epoch < config.epochs:
+class _Run:
+    """A run: what is trained, and where it is."""
+
+    def __init__(self, config: TrainConfig, device: torch.device):
+        self.config, self.device, self.out = config, device, Path(config.out)
+        self.rank, self.world_size = distributed.rank(), distributed.world_size()
+        torch.use_deterministic_algorithms(config.system.deterministic)
+        if config.system.amp == "fp16" and device.type != "cuda":
+            raise InputError("system.amp fp16 is for GPUs: take bf16 on a CPU")
+        self.out.mkdir(parents=True, exist_ok=True)
+        found = newest_checkpoint(self.out) if config.resume == "auto" else None
+        state, self.progress = found or ({}, Progress())
+        self.journal = Journal(config, self.rank == 0, self.progress.epoch)
+
+        torch.manual_seed(seed_of(config.seed))
+        self.model = _create(config, device, start=not state)
+        transform = create_transform(self.model)
+        split = "train" if config.data.hold_out_val else "train+val"
+        samples = Samples(make_dataset(config.data, split), transform, config.seed)
+        self.schedule = Schedule(
+            len(samples),
+            config.batch_size,
+            config.epochs,
+            config.seed,
+            self.progress.step,
+            self.rank,
+            self.world_size,
+            config.optim.accumulate,
+        )
+        self.batches = iter(make_loader(samples, self.schedule, config.data.workers, device))
+        self.val: Samples | None = None
+        if config.data.hold_out_val:
+            self.val = Samples(make_dataset(config.data, "val"), transform, config.seed)
+
+        self.optimizer = create_optimizer(self.model, config.optim, config.batch_size)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.system.amp == "fp16")
+        self.averaged: Any = None
+        if config.optim.ema:
+            average = get_ema_multi_avg_fn(config.optim.ema)
+            self.averaged = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+        self.totals = torch.zeros(
+            2, dtype=torch.float64
+        )  # of the epoch: the loss, and the weight of what it is summed over
+        if state:
+            self._restore(state)
+            log.info("going on after step %d, in epoch %d", self.progress.step, self.progress.epoch + 1)
+        self.network: Any = self.model
+        if config.system.compile:
+            self.network = torch.compile(self.model)
+        if self.world_size > 1:
+            ids = [device.index] if device.type == "cuda" else None
+            self.network = DistributedDataParallel(self.network, device_ids=ids)
+        self.loss = _Loss(config, device)
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def train(self) -> Path:
+        with _signals() as received:
+            while self.progress.epoch < self.config.epochs:
+                self._epoch(received)
+        return self.out / "best"
+
+    def _epoch(self, received: list[int]) -> None:
         started = time.perf_counter()
-        loss = _train_epoch(model, train_loader, loss_function, optimizer, schedule, config.optim.grad_clip, epoch)
-        epoch += 1
-        figures = {"epoch": epoch, "loss": round(loss, 5)}
-        score = float(epoch)
-        if val_loader is not None:
-            confusion = evaluate(model, val_loader)
+        per_epoch = self.schedule.steps_per_epoch
+        done = self.progress.step - self.progress.epoch * per_epoch
+        steps = Steps(self.progress.epoch + 1, per_epoch, done, self.config.batch_size, self.rank == 0)
+        train_mode(self.model)
+        while steps.done < per_epoch:
+            stop = self._step(steps, bool(received))
+            if stop:
+                self._save("last")
+                raise Stopped(received[0] if received else signal.SIGTERM, self.progress.step)
+            every = self.config.save_steps
+            if every and self.progress.step % every == 0 and steps.done < per_epoch:
+                self._save("last")
+        steps.close()
+        self.progress.epoch += 1
+        loss = (self.totals[0] / self.totals[1]).item()
+        self.totals.zero_()
+        figures: dict[str, Any] = {"epoch": self.progress.epoch, "loss": round(loss, 5)}
+        score = float(self.progress.epoch)
+        if self.val is not None:
+            confusion = self._measure(self.val)
             figures |= {"val_accuracy": round(accuracy(confusion), 5), "val_mean_iou": round(mean_iou(confusion), 5)}
-            score = figures["val_mean_iou" if isinstance(model.spec.input, PointInput) else "val_accuracy"]
-        figures["seconds"] = round(time.perf_counter() - started, 1)
-        log.info("%s", figures)
-        save_pretrained(model, out / "last")
-        if score > best:
-            best = score
-            save_pretrained(model, out / "best")
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-        state |= {"epoch": epoch, "best": best, "rng": torch.get_rng_state()}
-        torch.save(state, state_path.with_suffix(".tmp"))
-        os.replace(state_path.with_suffix(".tmp"), state_path)
-        _append_csv(out / "metrics.csv", figures, new=epoch == 1)
-    return out / "best"
+            score = figures["val_mean_iou" if isinstance(input_of(self.config.data), PointInput) else "val_accuracy"]
+        figures |= {"seconds": round(time.perf_counter() - started, 1)}
+        log.info("epoch %d: %s", self.progress.epoch, ", ".join(" ".join(item) for item in steps.speed().items()))
+        if self.progress.best is None or score > self.progress.best:
+            self.progress.best = score
+            self._save("best")
+        if self.config.keep_every and self.progress.epoch % self.config.keep_every == 0:
+            self._save(f"epoch-{self.progress.epoch:04d}")
+        self._save("last")
+        self.journal.epoch(figures, self.progress.step)
+
+    def _step(self, steps: Steps, stop: bool) -> bool:
+        """Learn from one batch of samples; returns whether a process was asked to stop."""
+        config, optim = self.config, self.config.optim
+        rate = learning_rate(optim, self.progress.step, self.schedule.num_steps)
+        set_learning_rate(self.optimizer, rate)
+        torch.manual_seed(seed_of(config.seed, self.progress.step, self.rank, 1))  # of dropout
+        self.optimizer.zero_grad()
+        sums = torch.zeros(3, dtype=torch.float64)  # the loss, its weight, whether to stop
+        for part in range(optim.accumulate):
+            inputs, target = _to(steps.waiting(self.batches), self.device)
+            last = part + 1 == optim.accumulate
+            with contextlib.nullcontext() if last or self.world_size == 1 else self.network.no_sync():
+                with self._autocast():
+                    logits = self.network(*inputs)
+                loss, weight = self.loss(logits.float(), target)
+                self.scaler.scale(loss).backward()
+            sums += torch.tensor([loss.item(), weight, float(stop)], dtype=torch.float64)
+        loss_sum, weight, stops = distributed.sum_over_all(sums.to(self.device)).tolist()
+        if not math.isfinite(loss_sum):
+            raise InputError(f"the loss is not finite in step {self.progress.step + 1}: lower optim.lr")
+        self.scaler.unscale_(self.optimizer)
+        for parameter in self.parameters:  # to the mean over all samples, wherever they were
+            if parameter.grad is not None:
+                parameter.grad.mul_(self.world_size / max(weight, 1e-12))
+        if optim.grad_clip:
+            nn.utils.clip_grad_norm_(self.parameters, optim.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
+        self.totals += torch.tensor([loss_sum, weight], dtype=torch.float64)
+        self.progress.step += 1
+        steps.step(loss_sum / max(weight, 1e-12), rate)
+        return stops > 0
+
+    def _measure(self, samples: Samples) -> Tensor:
+        """The confusion matrix of the model on ``samples``, each of which one process looks at."""
+        keys = share_of(len(samples), self.rank, self.world_size)
+        size = max(1, self.config.batch_size // (self.world_size * self.config.optim.accumulate))
+        batches = [keys[begin : begin + size] for begin in range(0, len(keys), size)]
+        model = self._published()
+        loader = make_loader(samples, batches, self.config.data.workers, self.device)
+        confusion = evaluate(model, loader, self._autocast)
+        return distributed.sum_over_all(confusion.to(self.device)).cpu()
+
+    def _published(self) -> nn.Module:
+        """The model whose weights are kept: the moving average, where there is one."""
+        return self.model if self.averaged is None else self.averaged.module
+
+    def _autocast(self) -> Any:
+        dtype = AMP.get(self.config.system.amp)
+        return torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext()
+
+    def _save(self, name: str) -> None:
+        if self.rank == 0:
+            state: dict[str, Any] = {
+                "optimizer": optimizer_state(self.optimizer),
+                "scaler": self.scaler.state_dict(),
+                "totals": self.totals,
+            }
+            if self.averaged is not None:
+                state |= {"model": self.model.state_dict(), "averages": int(self.averaged.n_averaged)}
+            published: Any = self._published()
+            published.spec = self.model.spec
+            save_checkpoint(self.out / name, published, state, self.progress, dataclasses.asdict(self.config))
+        distributed.wait_for_all()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        restore_optimizer(self.optimizer, state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.totals = state["totals"]
+        if self.averaged is not None:
+            self.averaged.module.load_state_dict(state["published"])
+            self.averaged.n_averaged.fill_(state["averages"])
+
+
+class _Loss:
+    """The cross entropy summed over what is judged, and the weight of that: means are made over all processes."""
+
+    def __init__(self, config: TrainConfig, device: torch.device):
+        weights = config.optim.class_weights
+        if weights is not None and len(weights) != config.num_classes:
+            raise InputError(f"optim.class_weights: {len(weights)} weights for {config.num_classes} classes")
+        self.weights = None if weights is None else torch.tensor(weights, device=device)
+        self.label_smoothing = config.optim.label_smoothing
+
+    def __call__(self, logits: Tensor, target: Tensor) -> tuple[Tensor, float]:
+        """Logits [B, K] or [B, K, N] and classes [B] or [B, N]; those of -1 do not count."""
+        loss = F.cross_entropy(
+            logits, target, self.weights, ignore_index=-1, reduction="sum", label_smoothing=self.label_smoothing
+        )
+        judged = target[target >= 0]
+        return loss, float(len(judged) if self.weights is None else self.weights[judged].sum())
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]]) -> Tensor:
-    """The confusion matrix int64 [K, K] of ``model`` on ``loader``; row = target."""
+def evaluate(model: nn.Module, batches: Any, autocast: Callable[[], Any] = contextlib.nullcontext) -> Tensor:
+    """The confusion matrix int64 [K, K] of ``model`` on batches of (inputs, targets); row = target."""
     was_training = model.training
     model.eval()
-    confusion: Tensor | None = None
-    for inputs, targets in loader:
-        logits = model(inputs)
-        counts = confusion_matrix(logits.argmax(1), targets, logits.shape[1])
-        confusion = counts if confusion is None else confusion + counts
+    num_classes = int(model.num_classes)  # type: ignore[arg-type]
+    confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+    device = next(model.parameters()).device
+    for batch in batches:
+        inputs, targets = _to(batch, device)
+        with autocast():
+            logits = model(*inputs)
+        confusion += confusion_matrix(logits.argmax(1), targets, num_classes).cpu()
     model.train(was_training)
-    if confusion is None:
-        raise InputError("there is nothing to evaluate on: the part of the data is empty")
     return confusion
 
 
 def describe(config: TrainConfig) -> WeightsSpec:
     """The description that the trained weights will bear."""
-    data = config.data
-    preprocessing: VideoInput | PointInput
-    if data.name == "tabletop":
-        preprocessing = PointInput(data.num_points, features=("rgb",))
-    else:
-        preprocessing = VideoInput(data.num_frames, data.image_size, data.image_size, "squash")
     return WeightsSpec(
-        architecture=config.model.name,
-        tag=config.model.tag,
-        num_classes=config.model.num_classes,
-        model_args=config.model.args,
-        class_names=CLASS_NAMES[data.name],
-        input=preprocessing,
-        origin=f"trained by tools/train.py on {data.name} for {config.epochs} epochs",
+        architecture=config.model,
+        tag=config.tag,
+        num_classes=config.num_classes,
+        model_args=config.model_args,
+        class_names=CLASS_NAMES[config.data.name],
+        input=input_of(config.data),
+        origin=f"trained by tools/train.py on {config.data.name} for {config.epochs} epochs",
     )
 
 
-class _Transformed(Dataset[tuple[Tensor, Tensor]]):
-    """A data set with the preprocessing of the model on its inputs."""
-
-    def __init__(self, dataset: Any, transform: Callable[[Tensor], Tensor]):
-        self.dataset, self.transform = dataset, transform
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        inputs, target = self.dataset[index]
-        return self.transform(inputs), target
-
-
-def _loader(
-    config: TrainConfig, split: Any, transform: Callable[[Tensor], Tensor]
-) -> DataLoader[tuple[Tensor, Tensor]]:
-    dataset = _Transformed(make_dataset(config.data, split), transform)
-    training = split != "val"
-    return DataLoader(dataset, config.batch_size, shuffle=training, drop_last=training, num_workers=config.data.workers)
-
-
-def make_dataset(data: DataConfig, split: Any) -> Dataset[tuple[Tensor, Tensor]]:
-    """The data set of ``data``, its part ``split``."""
-    if data.name == "tabletop":
-        return tabletop.TabletopDataset(data.path, split, data.num_points, data.samples_per_scene)
-    renderer = fingertip.GestureRenderer(data.image_size, tuple(data.styles), data.scale, data.plain)
-    if data.name == "direction":
-        return fingertip.DirectionDataset(data.path, split, renderer, data.num_frames)
-    return fingertip.FingertipDataset(data.path, split, renderer)
+def _create(config: TrainConfig, device: torch.device, start: bool) -> Any:
+    """The model of ``config``; with ``start`` it gets the weights that training starts from."""
+    arguments, weights = dict(config.model_args), config.init.weights
+    is_video = architecture_task(config.model) == "video_classification"
+    if start and weights == "auto" and is_video:
+        arguments["pretrained_backbone"] = True
+    model: Any = create_model(config.model, num_classes=config.num_classes, **arguments)
+    model.spec = describe(config)
+    if start and weights not in ("auto", "none"):
+        log.info("%d tensors loaded from %s", init_weights(model, weights), weights)
+    if config.system.grad_checkpointing:
+        if not is_video:
+            raise InputError("system.grad_checkpointing is for video models")
+        model.backbone.set_grad_checkpointing(True)
+    freeze(model, config.optim.freeze)
+    freeze_batch_norms(model, config.optim.batch_norm)
+    if config.system.sync_bn and distributed.world_size() > 1:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    memory_format = torch.channels_last if isinstance(model.spec.input, VideoInput) else torch.preserve_format
+    return model.to(device, memory_format=memory_format)
 
 
-def _train_epoch(
-    model: nn.Module,
-    loader: DataLoader[tuple[Tensor, Tensor]],
-    loss_function: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    grad_clip: float,
-    epoch: int,
-) -> float:
-    """One pass over ``loader``; returns the mean loss."""
-    model.train()
-    total = 0.0
-    bar = tqdm(loader, desc=f"epoch {epoch + 1}", disable=not sys.stderr.isatty(), leave=False)
-    for step, (inputs, targets) in enumerate(bar, start=1):
-        loss = loss_function(model(inputs), targets)
-        if not math.isfinite(loss.item()):
-            raise InputError("the loss is not finite: lower --optim.lr")
-        optimizer.zero_grad()
-        loss.backward()
-        if grad_clip:
-            nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
-        optimizer.step()
-        schedule.step()
-        total += loss.item()
-        bar.set_postfix(loss=f"{loss.item():.3f}")
-        if bar.disable and step % LOG_EVERY == 0:
-            log.info("epoch %d, step %d of %d: mean loss %.4f", epoch + 1, step, len(loader), total / step)
-    return total / len(loader)
+def _to(batch: Batch, device: torch.device) -> Batch:
+    inputs, target = batch
+    moved = tuple(tensor.to(device, non_blocking=True) for tensor in inputs)
+    return moved, target.to(device, non_blocking=True)
 
 
-def _loss_function(config: TrainConfig) -> nn.CrossEntropyLoss:
-    weights = config.optim.class_weights
-    if weights is not None and len(weights) != config.model.num_classes:
-        raise InputError(f"optim.class_weights: {len(weights)} weights for {config.model.num_classes} classes")
-    weight = None if weights is None else torch.tensor(weights)
-    return nn.CrossEntropyLoss(weight, label_smoothing=config.optim.label_smoothing)
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT; a second one of a kind is no longer waited for."""
+    received: list[int] = []
+    before: dict[int, Any] = {}
 
+    def handle(number: int, frame: Any) -> None:
+        received.append(number)
+        signal.signal(number, before[number])
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights, which decay, and biases and normalisations, which do not."""
-    decay = [parameter for parameter in model.parameters() if parameter.dim() > 1]
-    rest = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
-    return [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-
-
-def _warmup_cosine(steps: int, warmup: float) -> Callable[[int], float]:
-    rising = max(1, round(steps * warmup))
-    return lambda step: min((step + 1) / rising, 0.5 * (1 + math.cos(math.pi * min(step / max(steps, 1), 1))))
-
-
-def _append_csv(path: Path, row: dict[str, Any], new: bool) -> None:
-    with open(path, "w" if new else "a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def _log_to(path: Path) -> None:
-    """Say what happens on standard error and in ``path``."""
-    log.setLevel(logging.INFO)
-    log.handlers = [logging.StreamHandler(), logging.FileHandler(path)]
-    for handler in log.handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    if threading.current_thread() is threading.main_thread():  # no other may
+        before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

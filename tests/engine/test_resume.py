@@ -1,0 +1,146 @@
+"""What happens to a run that is ended: by a signal, by SIGKILL at any moment, by a full disk or a damaged file."""
+
+import dataclasses
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import zoo
+from tests.data.test_training_sets import write_scenes
+from zoo.engine import checkpoint
+from zoo.engine.checkpoint import Progress, load_checkpoint, newest_checkpoint, save_checkpoint
+from zoo.engine.config import DataConfig, OptimConfig, TrainConfig
+from zoo.engine.train import train
+from zoo.errors import CheckpointError, InputError
+
+ROOT = Path(__file__).parents[2]
+MODEL = {"in_channels": 6, "width_multiplier": 0.125}
+
+
+def small_run(folder: Path, **changes) -> TrainConfig:
+    scenes = folder / "scenes.npz"
+    if not scenes.exists():
+        write_scenes(scenes)
+    data = DataConfig("tabletop", str(scenes), num_points=32, samples_per_scene=4)
+    return dataclasses.replace(
+        TrainConfig("pointnet_sem", 2, data, MODEL, out=str(folder / "run"), epochs=3, batch_size=8, save_steps=3),
+        **changes,
+    )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder)[0]["model"]
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The weights after a run that nothing ended, and its table of figures without the times."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(small_run(folder))
+    return weights(folder / "run/last"), figures(folder / "run")
+
+
+def figures(out: Path) -> list[str]:
+    return [line.rpartition(",")[0] for line in (out / "metrics.csv").read_text().splitlines()]
+
+
+def command(folder: Path) -> list[str]:
+    config = ["--model", "pointnet_sem", "--num_classes", "2", "--model_args", json.dumps(MODEL)]
+    data = ["--data.name", "tabletop", "--data.path", str(folder / "scenes.npz"), "--data.num_points", "32"]
+    rest = ["--data.samples_per_scene", "4", "--epochs", "3", "--batch_size", "8", "--save_steps", "3"]
+    out = ["--out", str(folder / "run"), "--resume", "auto"]
+    return [sys.executable, str(ROOT / "tools/train.py"), *config, *data, *rest, *out]
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_resumed_a_run_ends_in_the_same_weights(tmp_path, uninterrupted):
+    small_run(tmp_path)
+    chance, kills = random.Random(0), 0
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    out = tmp_path / "run"
+    for _ in range(10):
+        process = subprocess.Popen(
+            command(tmp_path), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(timeout=chance.uniform(2.5, 6))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    subprocess.run(command(tmp_path), env=environment, check=True, capture_output=True)
+    assert kills > 0
+    expected, rows = uninterrupted
+    assert same(weights(out / "last"), expected) and figures(out) == rows
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on(tmp_path, uninterrupted, monkeypatch):
+    from zoo.engine import train as module
+
+    config, steps = small_run(tmp_path), 0
+    original = module._Run._step
+
+    def step(run, *arguments):
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(run, *arguments)
+
+    monkeypatch.setattr(module._Run, "_step", step)
+    with pytest.raises(module.Stopped, match="SIGTERM after step 6"):
+        train(config)
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    train(dataclasses.replace(config, resume="auto"))
+    expected, rows = uninterrupted
+    assert same(weights(tmp_path / "run/last"), expected) and figures(tmp_path / "run") == rows
+
+
+def test_a_moving_average_goes_on_too(tmp_path):
+    averaged = {"optim": OptimConfig(ema=0.9), "data": small_run(tmp_path).data}
+    train(small_run(tmp_path, out=str(tmp_path / "whole"), **averaged))
+    train(small_run(tmp_path, out=str(tmp_path / "parts"), **averaged, epochs=1))
+    state, _ = load_checkpoint(tmp_path / "parts/last")
+    assert not same(state["model"], state["published"])
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog):
+    out = tmp_path / "run"
+    train(small_run(tmp_path, epochs=2, keep_every=1))
+    for name in ("last", "epoch-0002"):
+        file = out / name / checkpoint.TENSORS_NAME
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
+    (out / "best" / checkpoint.STATE_NAME).write_text("{")
+    with caplog.at_level(logging.WARNING, "zoo.train"):
+        found = newest_checkpoint(out)
+    assert found is not None and found[1].epoch == 1  # of epoch-0001
+    assert caplog.text.count("is not what was written") == 2 and "best" in caplog.text
+    with pytest.raises(CheckpointError, match="take another"):
+        load_checkpoint(out / "last")
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    model = zoo.create_model("pointnet_sem", num_classes=2, **MODEL)
+    save_checkpoint(tmp_path / "last", model, {}, Progress(step=1), {})
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_sync", full)
+    with pytest.raises(InputError, match="No space left"):
+        save_checkpoint(tmp_path / "last", model, {}, Progress(step=2), {})
+    assert load_checkpoint(tmp_path / "last")[1].step == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]

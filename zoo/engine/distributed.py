@@ -1,0 +1,55 @@
+"""One process or many: what each is, and sums over all of them. torchrun starts many; alone, everything is as it is."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor, distributed
+
+
+def start(device: torch.device) -> None:
+    """Join the processes that torchrun started; nothing happens without it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def stop() -> None:
+    """Leave the other processes."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def rank() -> int:
+    """Which process this is, from 0."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def local_device(name: str) -> torch.device:
+    """The device ``name`` of this process: "auto" is a GPU of its own where there are any."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    device = torch.device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def sum_over_all(values: Tensor) -> Tensor:
+    """The sum of ``values`` over all processes, in each of them."""
+    if distributed.is_initialized():
+        distributed.all_reduce(values)
+    return values
+
+
+def wait_for_all() -> None:
+    """Go on when all have come here."""
+    if distributed.is_initialized():
+        distributed.barrier()

@@ -1,0 +1,152 @@
+"""What a run leaves to read: its configuration, a log, a table of figures and, where the packages are, their curves."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from zoo.data.outputs import replacing
+from zoo.engine.config import TrainConfig
+
+LOG_EVERY = 50  # steps, where there is no terminal for a progress bar
+
+log = logging.getLogger("zoo.train")
+
+
+class Journal:
+    """Writes to the run's folder, if this is the process that speaks; the others' are silent.
+
+    Args:
+        config: of the run.
+        speaks: whether this process does.
+        first_epoch: epochs done before; what was written of later ones is taken away.
+    """
+
+    def __init__(self, config: TrainConfig, speaks: bool, first_epoch: int = 0):
+        self.out, self.speaks = Path(config.out), speaks
+        self._rows: list[dict[str, str]] = []
+        self._board: Any = None
+        if not speaks:
+            log.handlers = [logging.NullHandler()]
+            return
+        log_to(self.out / "log.txt")
+        with replacing(self.out / "config.yaml") as part:
+            part.write_text(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+        table = self.out / "metrics.csv"
+        if first_epoch and table.is_file():
+            with open(table, newline="") as file:
+                self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= first_epoch]
+        self._board = _tensorboard(self.out)
+
+    def epoch(self, figures: dict[str, Any], step: int) -> None:
+        """Write down the figures of an epoch."""
+        if not self.speaks:
+            return
+        log.info("%s", ", ".join(f"{name} {value}" for name, value in figures.items()))
+        self._rows.append({name: str(value) for name, value in figures.items()})
+        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        with replacing(self.out / "metrics.csv") as part, open(part, "w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self._rows)
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
+            self._board.flush()
+        draw_curves(self._rows, self.out / "curves.png")
+
+
+class Steps:
+    """The steps of an epoch, shown as a progress bar, or now and then as a line in the log.
+
+    Args:
+        epoch: counted from 1.
+        total: steps of an epoch.
+        done: steps of it done before.
+        batch_size: samples a step.
+        speaks: whether anything is shown.
+    """
+
+    def __init__(self, epoch: int, total: int, done: int, batch_size: int, speaks: bool):
+        self.epoch, self.total, self.done, self.batch_size = epoch, total, done, batch_size
+        self.bar = tqdm(
+            total=total,
+            initial=done,
+            desc=f"epoch {epoch}",
+            unit="step",
+            leave=False,
+            disable=not (speaks and sys.stderr.isatty()),
+        )
+        self.speaks = speaks
+        self.started = time.perf_counter()
+        self.first, self.waited = done, 0.0
+
+    def waiting(self, batches: Iterator[Any]) -> Any:
+        """The next of ``batches``; the time that it takes to come counts as waiting."""
+        started = time.perf_counter()
+        batch = next(batches)
+        self.waited += time.perf_counter() - started
+        return batch
+
+    def step(self, loss: float, rate: float) -> None:
+        """One more step is done."""
+        self.done += 1
+        shown = {"loss": f"{loss:.4f}", "lr": f"{rate:.2e}", **self.speed()}
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update()
+        if self.speaks and self.bar.disable and self.done % LOG_EVERY == 0:
+            words = ", ".join(f"{name} {value}" for name, value in shown.items())
+            log.info("epoch %d, step %d of %d: %s", self.epoch, self.done, self.total, words)
+
+    def speed(self) -> dict[str, str]:
+        """Samples a second, and the share of the time in which the network waited for data."""
+        seconds = max(time.perf_counter() - self.started, 1e-9)
+        samples = (self.done - self.first) * self.batch_size
+        return {"samples/s": f"{samples / seconds:.1f}", "waiting": f"{self.waited / seconds:.0%}"}
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self.bar.close()
+
+
+def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
+    """Draw every column of ``rows`` over the epochs, if matplotlib is installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    names = [name for name in rows[-1] if name not in ("epoch", "seconds")]
+    figure = Figure(figsize=(4 * len(names), 3), layout="constrained")
+    for place, name in enumerate(names, start=1):
+        points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
+        axes = figure.add_subplot(1, len(names), place, title=name, xlabel="epoch")
+        axes.plot(*zip(*points, strict=True), marker=".")
+        axes.grid(alpha=0.3)
+    with replacing(path) as part:
+        figure.savefig(part, format="png", dpi=110)
+
+
+def log_to(path: Path) -> None:
+    """Say what happens on standard error and in ``path``."""
+    log.setLevel(logging.INFO)
+    log.handlers = [logging.StreamHandler(), logging.FileHandler(path)]
+    for handler in log.handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+
+
+def _tensorboard(out: Path) -> Any:
+    """A writer of TensorBoard's events, if that is installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(out / "tensorboard"))

@@ -1,0 +1,133 @@
+"""Optimisers, the groups of parameters that they treat differently, and how the learning rate moves."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from zoo.engine.config import OptimConfig
+from zoo.errors import InputError
+
+Groups = list[dict[str, Any]]
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+def create_optimizer(model: Any, config: OptimConfig, batch_size: int) -> torch.optim.Optimizer:
+    """The optimiser of ``config`` over the trained parameters of ``model``, by timm.
+
+    Every group has a ``lr_scale``, by which ``set_learning_rate`` multiplies.
+
+    Raises:
+        InputError: timm knows no optimiser of that name, or nothing is left to train.
+    """
+    from timm.optim import create_optimizer_v2, list_optimizers
+
+    if config.name not in list_optimizers():
+        raise InputError(f"optim.name {config.name!r} is no optimizer of timm: take 'adamw', 'sgd', 'adam' or 'lars'")
+    groups = parameter_groups(model, config)
+    if not any(group["params"] for group in groups):
+        raise InputError("optim.freeze leaves nothing to train: freeze less")
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
+        groups, opt=config.name, lr=config.lr, weight_decay=config.weight_decay, momentum=config.momentum
+    )
+    scale = batch_size / config.lr_batch_size if config.lr_batch_size else 1.0
+    for group in optimizer.param_groups:
+        group["lr_scale"] = group.get("lr_scale", 1.0) * scale
+    return optimizer
+
+
+def parameter_groups(model: Any, config: OptimConfig) -> Groups:
+    """The trained parameters of ``model``, in groups."""
+    if config.groups == "tsm":
+        return tsm_groups(model, config.weight_decay)
+    if config.layer_decay != 1.0:
+        from timm.optim import param_groups_layer_decay
+
+        return list(param_groups_layer_decay(model, config.weight_decay, layer_decay=config.layer_decay))
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
+def tsm_groups(model: Any, weight_decay: float) -> Groups:
+    """The groups of TSM's authors: biases learn at twice the rate, the classifier at five times, its bias at ten.
+
+    Weights decay; biases and normalisations do not.
+    """
+    classifier = model.classifier_name
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, module in model.named_modules():
+        in_classifier = name == classifier or name.startswith(f"{classifier}.")
+        for kind, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            if isinstance(module, _NORMS):
+                lr_scale, decay = 1.0, 0.0
+            elif kind == "bias":
+                lr_scale, decay = 10.0 if in_classifier else 2.0, 0.0
+            else:
+                lr_scale, decay = 5.0 if in_classifier else 1.0, weight_decay
+            groups.setdefault((lr_scale, decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr_scale": lr_scale, "weight_decay": decay}
+        for (lr_scale, decay), parameters in groups.items()
+    ]
+
+
+def learning_rate(config: OptimConfig, step: int, num_steps: int) -> float:
+    """The rate in step ``step`` of ``num_steps``, before the scale of a group."""
+    rising = max(1, round(num_steps * config.warmup))
+    factor = min(1.0, (step + 1) / rising)
+    done = step / max(num_steps, 1)
+    if config.schedule == "cosine":
+        factor = min(factor, 0.5 * (1 + math.cos(math.pi * done)))
+    elif config.schedule == "step":
+        factor *= config.gamma ** sum(done >= milestone for milestone in config.milestones)
+    return config.lr * factor
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Let every group learn at ``rate``, times its scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+
+
+def freeze(model: nn.Module, beginnings: list[str]) -> None:
+    """Keep the parameters whose names begin so as they are.
+
+    Raises:
+        InputError: no name begins so.
+    """
+    for beginning in beginnings:
+        chosen = [parameter for name, parameter in model.named_parameters() if name.startswith(beginning)]
+        if not chosen:
+            near = sorted({".".join(name.split(".")[:2]) for name, _ in model.named_parameters()})
+            raise InputError(
+                f"optim.freeze: no parameter's name begins with {beginning!r}: they begin {', '.join(near)}"
+            )
+        for parameter in chosen:
+            parameter.requires_grad_(False)
+
+
+def freeze_batch_norms(model: nn.Module, which: Literal["train", "partial", "frozen"]) -> None:
+    """Keep the weights of all batch normalisations ("frozen"), or of all but the first ("partial"), as they are."""
+    for norm in _batch_norms(model)[{"train": sys.maxsize, "partial": 1, "frozen": 0}[which] :]:
+        norm.requires_grad_(False)
+
+
+def train_mode(model: nn.Module) -> None:
+    """Training mode, but for batch normalisations that are frozen: their statistics stay too."""
+    model.train()
+    for norm in _batch_norms(model):
+        if norm.weight is not None and not norm.weight.requires_grad:
+            norm.eval()
+
+
+def _batch_norms(model: nn.Module) -> list[Any]:
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

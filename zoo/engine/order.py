@@ -1,0 +1,115 @@
+"""Which samples each step takes, and the randomness of each: functions of the seed and of the step alone.
+
+Nothing of it has to be kept to go on with a run: not the state of a generator, not the place in a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from zoo.errors import InputError
+
+Key = tuple[int, int]
+"""Epoch and index of a sample."""
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed that is different for different ``numbers``, such as (seed, epoch, index)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class Schedule:
+    """The samples of every step of a run, as a sampler of batches: a list of keys for every pass through the network.
+
+    An epoch is ``num_samples // batch_size`` steps over a new permutation; the samples that are left over belong to
+    no step of it. Every process takes its share of each step, in ``accumulate`` parts.
+
+    Args:
+        num_samples: in the data set.
+        batch_size: samples a step, over all processes and parts.
+        epochs: how many.
+        seed: of the permutations.
+        first_step: of the whole run, counted from 0; the steps before it were done already.
+        rank: this process.
+        world_size: all processes.
+        accumulate: parts of a step.
+
+    Raises:
+        InputError: there are fewer samples than a step takes, or they cannot be shared out evenly.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        first_step: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulate: int = 1,
+    ):
+        if batch_size % (world_size * accumulate):
+            raise InputError(
+                f"batch_size {batch_size} cannot be shared by {world_size} processes in {accumulate} parts each: "
+                "make it a multiple of their product"
+            )
+        if num_samples < batch_size:
+            raise InputError(f"there are {num_samples} samples to learn from, fewer than batch_size {batch_size}")
+        self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
+        self.steps_per_epoch = num_samples // batch_size
+        self.num_steps = epochs * self.steps_per_epoch
+        self.first_step, self.rank, self.world_size, self.accumulate = first_step, rank, world_size, accumulate
+
+    def __len__(self) -> int:
+        """Passes through the network of this process from the first step on."""
+        return (self.num_steps - self.first_step) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        """The keys of each pass."""
+        share = self.batch_size // self.world_size
+        part = share // self.accumulate
+        order: list[int] = []
+        for step in range(self.first_step, self.num_steps):
+            epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+            if not order or step_of_epoch == 0:
+                generator = np.random.default_rng(seed_of(self.seed, epoch))
+                order = generator.permutation(self.num_samples).tolist()
+            first = step_of_epoch * self.batch_size + self.rank * share
+            for begin in range(first, first + share, part):
+                yield [(epoch, index) for index in order[begin : begin + part]]
+
+
+class Samples(Dataset[Any]):
+    """A data set with the model's preprocessing, each of whose samples has randomness of its own.
+
+    Args:
+        dataset: gives (input, target), or ((input, extra ...), target); its randomness is torch's own generator.
+        transform: the model's preprocessing, of the input.
+        seed: of the run.
+    """
+
+    def __init__(self, dataset: Any, transform: Callable[[Tensor], Tensor], seed: int):
+        self.dataset, self.transform, self.seed = dataset, transform, seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Key) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The inputs of the model and the target for (epoch, index)."""
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed_of(self.seed, *key))
+            inputs, target = self.dataset[key[1]]
+            first, *extra = inputs if isinstance(inputs, tuple) else (inputs,)
+            return (self.transform(first), *extra), target
+
+
+def share_of(num_samples: int, rank: int, world_size: int) -> list[Key]:
+    """The samples that one of many processes measures on: each of all samples is in one share."""
+    return [(0, index) for index in range(rank, num_samples, world_size)]
