@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from zoo.engine.order import Samples, Schedule, share_of
+from zoo.engine.order import Prepared, Samples, Schedule, share_of
 from zoo.errors import InputError
 
 
@@ -50,7 +50,7 @@ def test_the_randomness_of_a_sample_is_its_own():
         def __getitem__(self, index):
             return torch.rand(2), torch.tensor(index)
 
-    samples = Samples(Noise(), lambda x: x + torch.rand(2), seed=3)
+    samples = Samples(Prepared(Noise(), lambda x: x + torch.rand(2)), seed=3)
     before = torch.get_rng_state()
     (first,), _ = samples[(0, 1)]
     assert torch.equal(samples[(0, 1)][0][0], first) and torch.equal(torch.get_rng_state(), before)

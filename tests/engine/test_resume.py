@@ -29,9 +29,11 @@ def small_run(folder: Path, **changes) -> TrainConfig:
     scenes = folder / "scenes.npz"
     if not scenes.exists():
         write_scenes(scenes)
-    data = DataConfig("tabletop", str(scenes), num_points=32, samples_per_scene=4)
+    data = DataConfig("tabletop", path=str(scenes), num_points=32, samples_per_scene=4)
     return dataclasses.replace(
-        TrainConfig("pointnet_sem", 2, data, MODEL, out=str(folder / "run"), epochs=3, batch_size=8, save_steps=3),
+        TrainConfig(
+            "pointnet_sem", data, model_args=MODEL, out=str(folder / "run"), epochs=3, batch_size=8, save_steps=3
+        ),
         **changes,
     )
 

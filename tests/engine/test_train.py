@@ -4,12 +4,15 @@ import csv
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import zoo
 from tests.data.test_training_sets import write_scenes, write_tracks
+from zoo.data.points import write_ply
 from zoo.engine.config import parse_config
 from zoo.engine.metrics import accuracy, confusion_matrix, mean_iou
 
@@ -70,6 +73,53 @@ def test_video_runs_too(tmp_path, monkeypatch):
     )
 
 
+def write_videos(root, classes=("left", "right"), count=4):
+    """Folders of frames: a bright square that moves to one side."""
+    for label, name in enumerate(classes):
+        for number in range(count):
+            folder = root / name / f"clip{number}"
+            folder.mkdir(parents=True)
+            for t in range(10):
+                frame = np.full((48, 64, 3), 20 * number, np.uint8)
+                x = 4 + 4 * t if label else 44 - 4 * t
+                frame[16:32, x : x + 12] = 255
+                Image.fromarray(frame).save(folder / f"{t:02}.jpg")
+    return root
+
+
+def test_own_videos(tmp_path, monkeypatch):
+    train, val = write_videos(tmp_path / "train"), write_videos(tmp_path / "val", count=2)
+    config = ["--config", ROOT / "configs/video/finetune.yaml", "--data.train", train, "--data.val", val]
+    small = ["--model", "tsm_resnet18", "--init.weights", "none", "--data.image_size", 32, "--data.workers", 0]
+    assert run(monkeypatch, *config, *small, "--epochs", 2, "--batch_size", 4, "--out", tmp_path / "run") == 0
+    predictor = zoo.load(f"local-dir:{tmp_path / 'run/best'}")
+    assert predictor.class_names == ("left", "right")
+    assert predictor(val / "left/clip0").top(1)[0][0] in ("left", "right")
+
+
+def test_a_file_that_cannot_be_read_is_counted_and_too_many_end_the_run(tmp_path, monkeypatch, capsys):
+    train = write_videos(tmp_path / "train")
+    (train / "left/clip9.mp4").write_text("no video")
+    config = ["--config", ROOT / "configs/video/finetune.yaml", "--data.train", train, "--out", tmp_path / "run"]
+    small = ["--model", "tsm_resnet18", "--init.weights", "none", "--data.image_size", 32, "--data.workers", 0]
+    assert run(monkeypatch, *config, *small, "--epochs", 9, "--batch_size", 8, "--data.bad_files", "skip") == 2
+    assert "1 of 9 files cannot be read, more than 1%" in capsys.readouterr().err
+    assert "clip9.mp4" in (tmp_path / "run/bad_files.txt").read_text()
+
+
+def test_own_clouds(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for name, size in (("flat", [1, 1, 0.05]), ("round", [1, 1, 1])):
+        (tmp_path / "clouds" / name).mkdir(parents=True)
+        for number in range(4):
+            write_ply(tmp_path / "clouds" / name / f"{number}.ply", rng.normal(size=(80, 3)).astype(np.float32) * size)
+    clouds = tmp_path / "clouds"
+    config = ["--config", ROOT / "configs/points/finetune.yaml", "--data.train", clouds, "--data.val", clouds]
+    small = ["--model", "pointnet_cls", "--data.num_points", 32, "--data.workers", 0, "--epochs", 1, "--batch_size", 4]
+    assert run(monkeypatch, *config, *small, "--out", tmp_path / "run") == 0
+    assert zoo.load(f"local-dir:{tmp_path / 'run/last'}").class_names == ("flat", "round")
+
+
 def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, *tabletop_run(tmp_path, "--data.path", "nothing.npz")) == 2
     assert "nothing.npz" in capsys.readouterr().err
@@ -79,6 +129,10 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys):
     assert "did you mean optim.weight_decay" in capsys.readouterr().err
     assert run(monkeypatch, *tabletop_run(tmp_path, "--batch_size", 999)) == 2
     assert "fewer than batch_size 999" in capsys.readouterr().err
+    assert run(monkeypatch, *tabletop_run(tmp_path, "--num_classes", 5)) == 2
+    assert "the data have 2" in capsys.readouterr().err
+    assert run(monkeypatch, *tabletop_run(tmp_path, "--data.name", "videos")) == 2
+    assert "data.train is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/**/*.yaml")), ids=lambda path: path.stem)

@@ -10,7 +10,7 @@ from typing import Any, Literal, NoReturn
 
 from zoo.errors import InputError
 
-DataName = Literal["fingertip", "direction", "tabletop"]
+DataName = Literal["videos", "clouds", "fingertip", "direction", "tabletop"]
 
 
 @dataclass
@@ -30,30 +30,56 @@ class DataConfig:
     """What is learnt.
 
     Args:
-        name: the data set.
-        path: its file.
-        num_frames: of a clip; fingertip tracks have 16 steps.
-        image_size: of drawn frames, in pixels.
+        name: the data set: "videos" and "clouds" are one's own, in folders by class or as `layout` says; the others are
+            sets in one file each.
+        train: of "videos" and "clouds", the part to learn from.
+        val: of "videos" and "clouds", the part by which the best epoch is chosen; without it the last one counts.
+        layout: of videos, such as "folders", "csv" or "kinetics400"; "auto" finds out.
+        videos: the folder of the videos, where `train` and `val` are lists.
+        path: of the sets in one file, the file.
+        hold_out_val: of the sets in one file, choose the best epoch on the validation part; false trains on that part
+            too, once the settings are chosen, and takes the last epoch.
+        num_frames: of a clip; by default 8, and the 16 steps of a fingertip track.
+        image_size: side of the frames that the model sees, in pixels; by default 224, and 64 for fingertip tracks.
+        sampling: of videos, see `zoo.data.sampling`.
+        decoder: of videos, "auto", "decord", "pyav" or "torchcodec".
+        mirror: of videos, mirror every second clip; classes that name left and right exchange.
+        color_jitter: of videos, the largest change of brightness, contrast and saturation.
+        randaugment: of videos, operations of RandAugment.
+        bad_files: what is done about a file that cannot be read: "raise", "skip" it, or "resample" another one; more
+            than one in a hundred end the run.
+        timeout: seconds after which a file counts as bad that is still being read; 0 waits.
         styles: how fingertip tracks are drawn.
         scale: the least and the largest multiple of its own scale at which a fingertip track is drawn.
         plain: the share of fingertip clips that are drawn in black and white, without noise.
         num_points: that the model sees at once.
-        samples_per_scene: how many samples of each scene an epoch has.
-        hold_out_val: choose the best epoch on the validation part; false trains on that part too, once the settings are
-            chosen, and takes the last epoch.
+        features: of clouds, what follows xyz: "rgb", "normals", "intensity".
+        samples_per_scene: samples of each scene in an epoch.
         workers: processes that prepare samples; 0 prepares them in the training process.
     """
 
     name: DataName
-    path: str
-    num_frames: int = 16
-    image_size: int = 64
+    train: str = ""
+    val: str = ""
+    layout: str = "auto"
+    videos: str | None = None
+    path: str = ""
+    hold_out_val: bool = True
+    num_frames: int | None = None
+    image_size: int | None = None
+    sampling: Literal["uniform", "dense"] = "uniform"
+    decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
+    mirror: bool = False
+    color_jitter: float = 0.0
+    randaugment: int = 0
+    bad_files: Literal["raise", "skip", "resample"] = "raise"
+    timeout: float = 0.0
     styles: list[Literal["dot", "stroke"]] = field(default_factory=lambda: ["dot", "stroke"])
     scale: tuple[float, float] = (0.9, 3.2)
     plain: float = 0.4
     num_points: int = 4096
+    features: list[Literal["rgb", "normals", "intensity"]] = field(default_factory=list)
     samples_per_scene: int = 8
-    hold_out_val: bool = True
     workers: int = 0
 
 
@@ -130,8 +156,8 @@ class TrainConfig:
 
     Args:
         model: an architecture, see `zoo list`.
-        num_classes: of the classifier.
         data: what is learnt.
+        num_classes: of the classifier; by default as many as the data have.
         model_args: further arguments of the architecture.
         tag: under which the trained weights are known.
         init: where training starts.
@@ -147,8 +173,8 @@ class TrainConfig:
     """
 
     model: str
-    num_classes: int
     data: DataConfig
+    num_classes: int | None = None
     model_args: dict[str, Any] = field(default_factory=dict)
     tag: str = "mine"
     init: InitConfig = field(default_factory=InitConfig)

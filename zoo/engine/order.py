@@ -86,28 +86,46 @@ class Schedule:
                 yield [(epoch, index) for index in order[begin : begin + part]]
 
 
-class Samples(Dataset[Any]):
-    """A data set with the model's preprocessing, each of whose samples has randomness of its own.
+class Prepared(Dataset[Any]):
+    """A data set with the model's preprocessing.
 
     Args:
-        dataset: gives (input, target), or ((input, extra ...), target); its randomness is torch's own generator.
+        dataset: gives (input, target), or ((input, extra ...), target).
         transform: the model's preprocessing, of the input.
-        seed: of the run.
     """
 
-    def __init__(self, dataset: Any, transform: Callable[[Tensor], Tensor], seed: int):
-        self.dataset, self.transform, self.seed = dataset, transform, seed
+    def __init__(self, dataset: Any, transform: Callable[[Tensor], Tensor]):
+        self.dataset, self.transform = dataset, transform
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: Key) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The inputs of the model and the target for (epoch, index)."""
+    def __getitem__(self, index: int) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The inputs of the model, and the target."""
+        inputs, target = self.dataset[index]
+        first, *extra = inputs if isinstance(inputs, tuple) else (inputs,)
+        return (self.transform(first), *extra), target
+
+
+class Samples(Dataset[Any]):
+    """A data set each of whose samples has randomness of its own.
+
+    Args:
+        dataset: its randomness is torch's own generator.
+        seed: of the run.
+    """
+
+    def __init__(self, dataset: Any, seed: int):
+        self.dataset, self.seed = dataset, seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Key) -> Any:
+        """The sample for (epoch, index)."""
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed_of(self.seed, *key))
-            inputs, target = self.dataset[key[1]]
-            first, *extra = inputs if isinstance(inputs, tuple) else (inputs,)
-            return (self.transform(first), *extra), target
+            return self.dataset[key[1]]
 
 
 def share_of(num_samples: int, rank: int, world_size: int) -> list[Key]:

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from zoo.create import create_model, create_transform
+from zoo.data.bad_files import BadFiles, GuardedDataset, Policy
 from zoo.engine import distributed
 from zoo.engine.checkpoint import (
     Progress,
@@ -29,12 +30,12 @@ from zoo.engine.checkpoint import (
     save_checkpoint,
 )
 from zoo.engine.config import TrainConfig
-from zoo.engine.data import CLASS_NAMES, Batch, input_of, make_dataset, make_loader
+from zoo.engine.data import Batch, Sets, make_loader, open_sets
 from zoo.engine.init import init_weights
 from zoo.engine.journal import Journal, Steps
 from zoo.engine.metrics import accuracy, confusion_matrix, mean_iou
 from zoo.engine.optim import create_optimizer, freeze, freeze_batch_norms, learning_rate, set_learning_rate, train_mode
-from zoo.engine.order import Samples, Schedule, seed_of, share_of
+from zoo.engine.order import Prepared, Samples, Schedule, seed_of, share_of
 from zoo.errors import InputError
 from zoo.registry import architecture_task
 from zoo.weights import PointInput, VideoInput, WeightsSpec
@@ -94,10 +95,11 @@ class _Run:
         self.journal = Journal(config, self.rank == 0, self.progress.epoch)
 
         torch.manual_seed(seed_of(config.seed))
-        self.model = _create(config, device, start=not state)
-        transform = create_transform(self.model)
-        split = "train" if config.data.hold_out_val else "train+val"
-        samples = Samples(make_dataset(config.data, split), transform, config.seed)
+        self.sets = open_sets(config.data)
+        self.model = _create(config, self.sets, device, start=not state)
+        samples = self._samples(self.sets.train, config.data.bad_files)
+        name = "bad_files.txt" if self.rank == 0 else f"bad_files.{self.rank}.txt"
+        self.bad_files = BadFiles(self.out / name, len(samples))
         self.schedule = Schedule(
             len(samples),
             config.batch_size,
@@ -110,8 +112,10 @@ class _Run:
         )
         self.batches = iter(make_loader(samples, self.schedule, config.data.workers, device))
         self.val: Samples | None = None
-        if config.data.hold_out_val:
-            self.val = Samples(make_dataset(config.data, "val"), transform, config.seed)
+        if self.sets.val is not None:  # where every sample counts once
+            self.val = self._samples(
+                self.sets.val, "skip" if config.data.bad_files == "resample" else config.data.bad_files
+            )
 
         self.optimizer = create_optimizer(self.model, config.optim, config.batch_size)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.system.amp == "fp16")
@@ -131,8 +135,14 @@ class _Run:
         if self.world_size > 1:
             ids = [device.index] if device.type == "cuda" else None
             self.network = DistributedDataParallel(self.network, device_ids=ids)
-        self.loss = _Loss(config, device)
+        self.loss = _Loss(config, self.model.num_classes, device)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def _samples(self, dataset: Any, bad_files: Policy) -> Samples:
+        """``dataset`` with the model's preprocessing; files that cannot be read are guarded against."""
+        prepared = Prepared(dataset, create_transform(self.model))
+        path_of = getattr(dataset, "path_of", str)
+        return Samples(GuardedDataset(prepared, bad_files, path_of, self.config.data.timeout or None), self.config.seed)
 
     def train(self) -> Path:
         with _signals() as received:
@@ -163,7 +173,7 @@ class _Run:
         if self.val is not None:
             confusion = self._measure(self.val)
             figures |= {"val_accuracy": round(accuracy(confusion), 5), "val_mean_iou": round(mean_iou(confusion), 5)}
-            score = figures["val_mean_iou" if isinstance(input_of(self.config.data), PointInput) else "val_accuracy"]
+            score = figures["val_mean_iou" if isinstance(self.sets.input, PointInput) else "val_accuracy"]
         figures |= {"seconds": round(time.perf_counter() - started, 1)}
         log.info("epoch %d: %s", self.progress.epoch, ", ".join(" ".join(item) for item in steps.speed().items()))
         if self.progress.best is None or score > self.progress.best:
@@ -183,7 +193,11 @@ class _Run:
         self.optimizer.zero_grad()
         sums = torch.zeros(3, dtype=torch.float64)  # the loss, its weight, whether to stop
         for part in range(optim.accumulate):
-            inputs, target = _to(steps.waiting(self.batches), self.device)
+            batch, bad = steps.waiting(self.batches)
+            self.bad_files.add(bad)
+            if batch is None:
+                raise InputError(f"no file of a whole batch can be read: see {self.bad_files.path}")
+            inputs, target = _to(batch, self.device)
             last = part + 1 == optim.accumulate
             with contextlib.nullcontext() if last or self.world_size == 1 else self.network.no_sync():
                 with self._autocast():
@@ -254,10 +268,10 @@ class _Run:
 class _Loss:
     """The cross entropy summed over what is judged, and the weight of that: means are made over all processes."""
 
-    def __init__(self, config: TrainConfig, device: torch.device):
+    def __init__(self, config: TrainConfig, num_classes: int, device: torch.device):
         weights = config.optim.class_weights
-        if weights is not None and len(weights) != config.num_classes:
-            raise InputError(f"optim.class_weights: {len(weights)} weights for {config.num_classes} classes")
+        if weights is not None and len(weights) != num_classes:
+            raise InputError(f"optim.class_weights: {len(weights)} weights for {num_classes} classes")
         self.weights = None if weights is None else torch.tensor(weights, device=device)
         self.label_smoothing = config.optim.label_smoothing
 
@@ -272,13 +286,15 @@ class _Loss:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, batches: Any, autocast: Callable[[], Any] = contextlib.nullcontext) -> Tensor:
-    """The confusion matrix int64 [K, K] of ``model`` on batches of (inputs, targets); row = target."""
+    """The confusion matrix int64 [K, K] of ``model`` on what ``make_loader`` gives; row = target."""
     was_training = model.training
     model.eval()
     num_classes = int(model.num_classes)  # type: ignore[arg-type]
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
     device = next(model.parameters()).device
-    for batch in batches:
+    for batch, _ in batches:
+        if batch is None:
+            continue
         inputs, targets = _to(batch, device)
         with autocast():
             logits = model(*inputs)
@@ -287,27 +303,32 @@ def evaluate(model: nn.Module, batches: Any, autocast: Callable[[], Any] = conte
     return confusion
 
 
-def describe(config: TrainConfig) -> WeightsSpec:
+def describe(config: TrainConfig, sets: Sets) -> WeightsSpec:
     """The description that the trained weights will bear."""
     return WeightsSpec(
         architecture=config.model,
         tag=config.tag,
-        num_classes=config.num_classes,
+        num_classes=len(sets.class_names),
         model_args=config.model_args,
-        class_names=CLASS_NAMES[config.data.name],
-        input=input_of(config.data),
+        class_names=sets.class_names,
+        input=sets.input,
         origin=f"trained by tools/train.py on {config.data.name} for {config.epochs} epochs",
     )
 
 
-def _create(config: TrainConfig, device: torch.device, start: bool) -> Any:
+def _create(config: TrainConfig, sets: Sets, device: torch.device, start: bool) -> Any:
     """The model of ``config``; with ``start`` it gets the weights that training starts from."""
+    num_classes = len(sets.class_names)
+    if config.num_classes not in (None, num_classes):
+        raise InputError(f"num_classes is {config.num_classes}, but the data have {num_classes}: leave it out")
+    if (architecture_task(config.model) == "video_classification") != isinstance(sets.input, VideoInput):
+        raise InputError(f"{config.model} does not take what data.name {config.data.name!r} gives: take another model")
     arguments, weights = dict(config.model_args), config.init.weights
     is_video = architecture_task(config.model) == "video_classification"
     if start and weights == "auto" and is_video:
         arguments["pretrained_backbone"] = True
-    model: Any = create_model(config.model, num_classes=config.num_classes, **arguments)
-    model.spec = describe(config)
+    model: Any = create_model(config.model, num_classes=num_classes, **arguments)
+    model.spec = describe(config, sets)
     if start and weights not in ("auto", "none"):
         log.info("%d tensors loaded from %s", init_weights(model, weights), weights)
     if config.system.grad_checkpointing:
