@@ -254,11 +254,6 @@ def add_neighbors(bench: Bench, num_points: int = 2048, num_centers: int = 512) 
     bench.add("ball_query", f"{size}, radius 0.2, 32 neighbours", 0, calls)
 
     features = bench.rand(bench.batch, 64, num_points)
-    moved = (features.numel() + 64 * near.numel()) * features.element_size() + near.numel() * near.element_size()
-    calls = {
-        "call": lambda: ops.group_points(features, near),
-        "reference": lambda: reference.group_points(features, near),
-    }
     first = near[:, :, 0].contiguous()
     calls = {
         "call": lambda: ops.gather_points(features, first),
@@ -266,6 +261,11 @@ def add_neighbors(bench: Bench, num_points: int = 2048, num_centers: int = 512) 
     }
     bytes_read = (64 * first.numel() * 2) * features.element_size() + first.numel() * first.element_size()
     bench.add("gather_points", f"{size}, 64 channels", bytes_read, calls)
+    moved = (features.numel() + 64 * near.numel()) * features.element_size() + near.numel() * near.element_size()
+    calls = {
+        "call": lambda: ops.group_points(features, near),
+        "reference": lambda: reference.group_points(features, near),
+    }
     grouped = f"{size}, 64 channels, 32 neighbours"
     bench.add("group_points", grouped, moved, calls)
     add_backward(

@@ -8,6 +8,9 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "../tensors.h"
 
@@ -89,6 +92,32 @@ void sort_by_key(int32_t* order, int64_t count, int64_t num_keys, const F& key) 
   for (int64_t n = 0; n < count; ++n) ++first[key(n) + 1];
   for (int64_t k = 0; k < num_keys; ++k) first[k + 1] += first[k];
   for (int64_t n = 0; n < count; ++n) order[first[key(n)]++] = static_cast<int32_t>(n);
+}
+
+// What is written to so much memory has left the caches before it is read again, and need not pass through them.
+constexpr int64_t more_than_caches = 1 << 23;
+
+// Copies `bytes` from `from`, zeros where that is none.
+inline void write(char* to, const char* from, int64_t bytes, bool past_caches) {
+#if defined(__SSE2__)
+  if (past_caches && from != nullptr && (reinterpret_cast<uintptr_t>(to) | bytes) % 16 == 0) {
+    for (int64_t i = 0; i < bytes; i += 16)
+      _mm_stream_si128(reinterpret_cast<__m128i*>(to + i), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+    return;
+  }
+#endif
+  if (bytes == 0) return;
+  if (from == nullptr)
+    std::memset(to, 0, bytes);
+  else
+    std::memcpy(to, from, bytes);
+}
+
+// What this thread wrote past the caches is seen by others from here on.
+inline void finish_writes() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
 }
 
 // Asks for values that will be read soon.

@@ -1,10 +1,4 @@
 // Temporal shift (TSM, section 3.2): bytes move, so one kernel serves all types.
-#include <cstring>
-
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 #include "common.h"
 
 namespace zoo {
@@ -27,25 +21,6 @@ Frames frames_of(const Tensor& x, bool channels_last) {
 
 Frames frames_of(const Tensor& x) { return frames_of(x, !x.is_contiguous()); }
 
-// What is written to so much memory has left the caches before it is read again, and need not pass through them.
-constexpr int64_t more_than_caches = 1 << 23;
-
-// Copies `bytes` from `from`, zeros where that is none.
-void write(char* to, const char* from, int64_t bytes, bool past_caches) {
-#if defined(__SSE2__)
-  if (past_caches && from != nullptr && (reinterpret_cast<uintptr_t>(to) | bytes) % 16 == 0) {
-    for (int64_t i = 0; i < bytes; i += 16)
-      _mm_stream_si128(reinterpret_cast<__m128i*>(to + i), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
-    return;
-  }
-#endif
-  if (bytes == 0) return;
-  if (from == nullptr)
-    std::memset(to, 0, bytes);
-  else
-    std::memcpy(to, from, bytes);
-}
-
 // f(frame, begin, end) for blocks of the rows of all frames, in parallel.
 template <typename F>
 void for_each_block(int64_t num_frames, const Frames& frames, const F& f) {
@@ -56,9 +31,7 @@ void for_each_block(int64_t num_frames, const Frames& frames, const F& f) {
       const int64_t first = i % blocks * size;
       f(i / blocks, first, std::min(first + size, frames.rows));
     }
-#if defined(__SSE2__)
-    _mm_sfence();
-#endif
+    finish_writes();
   });
 }
 

@@ -133,12 +133,26 @@ void voxelize_into(const Tensor& out, const Tensor& features_, const Tensor& vox
   });
   dispatch_floating("avg_voxelize", features.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    accumulate_slabs(mutable_data<T>(out), batch * channels, num_voxels, num_points, [&](int64_t slab, Wide<T>* table) {
-      const int64_t b = slab / channels;
-      const T* values = data<T>(features) + slab * num_points;
-      const int32_t* voxel = data<int32_t>(voxels) + b * num_points;
-      for (int64_t n = 0; n < num_points; ++n) table[voxel[n]] += static_cast<Wide<T>>(values[n]);
-      for (const auto& [v, count] : shared[b]) table[v] /= static_cast<Wide<T>>(count);
+    const bool past_caches = out.numel() * out.element_size() > more_than_caches;
+    parallel(batch * channels, num_voxels + num_points, [&](int64_t begin, int64_t end) {
+      std::vector<Wide<T>> sums(num_voxels);  // zeros again after every channel, which few of them stopped being
+      for (int64_t slab = begin; slab < end; ++slab) {
+        const int64_t b = slab / channels;
+        const T* values = data<T>(features) + slab * num_points;
+        const int32_t* voxel = data<int32_t>(voxels) + b * num_points;
+        T* row = mutable_data<T>(out) + slab * num_voxels;
+        for (int64_t n = 0; n < num_points; ++n) sums[voxel[n]] += static_cast<Wide<T>>(values[n]);
+        for (const auto& [v, count] : shared[b]) sums[v] /= static_cast<Wide<T>>(count);
+        if constexpr (std::is_same_v<T, Wide<T>>) {
+          write(reinterpret_cast<char*>(row), reinterpret_cast<const char*>(sums.data()), num_voxels * sizeof(T),
+                past_caches);
+        } else {
+          std::fill_n(row, num_voxels, T(0));
+          for (int64_t n = 0; n < num_points; ++n) row[voxel[n]] = static_cast<T>(sums[voxel[n]]);
+        }
+        for (int64_t n = 0; n < num_points; ++n) sums[voxel[n]] = 0;
+      }
+      finish_writes();
     });
   });
 }
