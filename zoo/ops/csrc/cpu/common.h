@@ -69,7 +69,7 @@ void for_channels(int64_t batch, int64_t channels, int64_t work, const F& f) {
 inline Tensor in_huge_pages(Tensor out) {
 #if defined(MADV_HUGEPAGE)
   constexpr uintptr_t huge_page = 1 << 21;
-  if (out.numel() * out.element_size() < static_cast<int64_t>(8 * huge_page)) return out;
+  if (out.numel() * out.element_size() < static_cast<int64_t>(16 * huge_page)) return out;
   const auto begin = reinterpret_cast<uintptr_t>(out.data_ptr());
   const uintptr_t first = (begin + huge_page - 1) / huge_page * huge_page;
   const uintptr_t last = (begin + out.numel() * out.element_size()) / huge_page * huge_page;
