@@ -107,6 +107,25 @@ def test_a_file_that_cannot_be_read_is_counted_and_too_many_end_the_run(tmp_path
     assert "clip9.mp4" in (tmp_path / "run/bad_files.txt").read_text()
 
 
+def test_a_run_is_neither_overwritten_nor_mixed_with_another(tmp_path, monkeypatch, capsys):
+    assert run(monkeypatch, *tabletop_run(tmp_path)) == 0
+    before = (tmp_path / "run/config.yaml").read_text()
+    assert run(monkeypatch, *tabletop_run(tmp_path)) == 2
+    assert "holds a run" in capsys.readouterr().err
+    other = ["--model_args", '{"in_channels": 6, "width_multiplier": 0.25}', "--resume", "auto"]
+    assert run(monkeypatch, *tabletop_run(tmp_path, *other)) == 2
+    assert "of another model" in capsys.readouterr().err
+    assert (tmp_path / "run/config.yaml").read_text() == before
+
+
+def test_without_the_hub_it_is_said_what_else_to_start_from(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    config = ["--config", ROOT / "configs/video/finetune.yaml", "--data.train", write_videos(tmp_path / "train")]
+    assert run(monkeypatch, *config, "--out", tmp_path / "run", "--model", "tsm_resnet18") == 2
+    assert "--init.weights none" in capsys.readouterr().err and not (tmp_path / "run/best").exists()
+
+
 def test_own_clouds(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for name, size in (("flat", [1, 1, 0.05]), ("round", [1, 1, 1])):

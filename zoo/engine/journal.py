@@ -38,13 +38,19 @@ class Journal:
         if not speaks:
             log.handlers = [logging.NullHandler()]
             return
+        self.config = config
         log_to(self.out / "log.txt")
-        with replacing(self.out / "config.yaml") as part:
-            part.write_text(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
         table = self.out / "metrics.csv"
         if first_epoch and table.is_file():
             with open(table, newline="") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= first_epoch]
+
+    def begin(self) -> None:
+        """Write down the configuration, once it is clear that it fits the run."""
+        if not self.speaks:
+            return
+        with replacing(self.out / "config.yaml") as part:
+            part.write_text(yaml.safe_dump(dataclasses.asdict(self.config), sort_keys=False))
         self._board = _tensorboard(self.out)
 
     def epoch(self, figures: dict[str, Any], step: int) -> None:

@@ -23,6 +23,7 @@ from zoo.create import create_model, create_transform
 from zoo.data.bad_files import BadFiles, GuardedDataset, Policy
 from zoo.engine import distributed
 from zoo.engine.checkpoint import (
+    STATE_NAME,
     Progress,
     newest_checkpoint,
     optimizer_state,
@@ -38,7 +39,7 @@ from zoo.engine.optim import create_optimizer, freeze, freeze_batch_norms, learn
 from zoo.engine.order import Prepared, Samples, Schedule, seed_of, share_of
 from zoo.errors import InputError
 from zoo.registry import architecture_task
-from zoo.weights import PointInput, VideoInput, WeightsSpec
+from zoo.weights import VideoInput, WeightsSpec
 
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -89,13 +90,15 @@ class _Run:
         torch.use_deterministic_algorithms(config.system.deterministic)
         if config.system.amp == "fp16" and device.type != "cuda":
             raise InputError("system.amp fp16 is for GPUs: take bf16 on a CPU")
-        self.out.mkdir(parents=True, exist_ok=True)
-        found = newest_checkpoint(self.out) if config.resume == "auto" else None
-        state, self.progress = found or ({}, Progress())
-        self.journal = Journal(config, self.rank == 0, self.progress.epoch)
-
         torch.manual_seed(seed_of(config.seed))
         self.sets = open_sets(config.data)
+        found = newest_checkpoint(self.out) if config.resume == "auto" else None
+        if not found and any(self.out.glob(f"*/{STATE_NAME}")):
+            raise InputError(f"{self.out} holds a run: go on with it by --resume auto, or name another folder in --out")
+        state, self.progress = found or ({}, Progress())
+        distributed.wait_for_all()  # all have looked before one writes
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.journal = Journal(config, self.rank == 0, self.progress.epoch)
         self.model = _create(config, self.sets, device, start=not state)
         samples = self._samples(self.sets.train, config.data.bad_files)
         name = "bad_files.txt" if self.rank == 0 else f"bad_files.{self.rank}.txt"
@@ -128,7 +131,8 @@ class _Run:
         )  # of the epoch: the loss, and the weight of what it is summed over
         if state:
             self._restore(state)
-            log.info("going on after step %d, in epoch %d", self.progress.step, self.progress.epoch + 1)
+            log.info("going on after step %d of %d", self.progress.step, self.schedule.num_steps)
+        self.journal.begin()
         self.network: Any = self.model
         if config.system.compile:
             self.network = torch.compile(self.model)
@@ -172,8 +176,9 @@ class _Run:
         score = float(self.progress.epoch)
         if self.val is not None:
             confusion = self._measure(self.val)
-            figures |= {"val_accuracy": round(accuracy(confusion), 5), "val_mean_iou": round(mean_iou(confusion), 5)}
-            score = figures["val_mean_iou" if isinstance(self.sets.input, PointInput) else "val_accuracy"]
+            figures["val_accuracy"] = score = round(accuracy(confusion), 5)
+            if architecture_task(self.config.model) in ("semantic_segmentation", "part_segmentation"):
+                figures["val_mean_iou"] = score = round(mean_iou(confusion), 5)
         figures |= {"seconds": round(time.perf_counter() - started, 1)}
         log.info("epoch %d: %s", self.progress.epoch, ", ".join(" ".join(item) for item in steps.speed().items()))
         if self.progress.best is None or score > self.progress.best:
@@ -256,7 +261,10 @@ class _Run:
         distributed.wait_for_all()
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise InputError(f"the run in {self.out} is of another model: name another folder in --out") from error
         restore_optimizer(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.totals = state["totals"]
@@ -327,7 +335,13 @@ def _create(config: TrainConfig, sets: Sets, device: torch.device, start: bool) 
     is_video = architecture_task(config.model) == "video_classification"
     if start and weights == "auto" and is_video:
         arguments["pretrained_backbone"] = True
-    model: Any = create_model(config.model, num_classes=num_classes, **arguments)
+    try:
+        model: Any = create_model(config.model, num_classes=num_classes, **arguments)
+    except OSError as error:  # of the Hub
+        raise InputError(
+            f"ImageNet weights cannot be had from the Hub ({' '.join(str(error).split())[:90]}...): start from a "
+            "checkpoint by --init.weights FILE, or from nothing by --init.weights none"
+        ) from error
     model.spec = describe(config, sets)
     if start and weights not in ("auto", "none"):
         log.info("%d tensors loaded from %s", init_weights(model, weights), weights)
