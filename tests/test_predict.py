@@ -62,6 +62,20 @@ def test_a_gesture_in_a_file(gesture, tmp_path):
     assert set(prediction.timings_ms) == {"decode", "preprocess", "model"}
 
 
+@pytest.mark.parametrize(("turn", "label"), [(1, "Clockwise"), (-1, "Counter Clockwise")])
+def test_the_bundled_checkpoint_sees_the_direction_of_a_circle(turn, label, tmp_path):
+    trained = zoo.load("tsm_mobilenetv2_online.fingertip", device="cpu")
+    write_video(tmp_path / "clip.mp4", circle(turn), fps=8)
+    assert trained(tmp_path / "clip.mp4").top(1)[0][0] == label
+    assert trained(circle(turn, size=224)).top(1)[0][0] == label
+
+
+def test_the_bundled_checkpoint_knows_rest_from_motion():
+    trained = zoo.load("tsm_mobilenetv2_online.fingertip", device="cpu")
+    still = np.repeat(circle(1)[:1], 16, axis=0)
+    assert trained(still).top(1)[0][0] == "Stop"
+
+
 def test_arrays_and_lists_of_paths(gesture, tmp_path):
     write_video(tmp_path / "a.mp4", circle(1), fps=8)
     predictions = gesture([tmp_path / "a.mp4", str(tmp_path / "a.mp4")])
