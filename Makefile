@@ -26,6 +26,7 @@ test: setup
 # The operators under the sanitisers for addresses and undefined behaviour.
 SANITIZERS = $(foreach name,libasan.so libubsan.so libstdc++.so.6,$(shell $${CXX:-g++} -print-file-name=$(name)))
 sanitize: setup
+	rm -rf out/sanitize  # what was built there loads only beside the sanitisers' own libraries
 	ZOO_CACHE=out/sanitize $(BIN)/zoo build-ops --sanitize
 	ZOO_CACHE=out/sanitize ZOO_OPS=native LD_PRELOAD='$(SANITIZERS)' ASAN_OPTIONS=detect_leaks=0 \
 		$(BIN)/python -m pytest tests/ops
