@@ -21,6 +21,7 @@ from zoo.data.point_formats.ply_writer import PLY_OUTPUTS
 from zoo.data.point_transforms import scene_extent, split_for_inference
 from zoo.data.points import PointCloud, color_labels, read_points, write_ply
 from zoo.data.sampling import uniform_indices
+from zoo.data.shapenet_part import SHAPE_NAMES
 from zoo.data.video import Clip, read_clip, stream_video
 from zoo.data.video_writer import VIDEO_OUTPUTS, write_annotated_video
 from zoo.errors import InputError, ZooError
@@ -31,10 +32,6 @@ Path = str | os.PathLike[str]
 Category = int | str
 LARGEST = 1e18  # the square of a larger number is beyond float32
 CHUNKS_AT_ONCE = 8  # parts of a cloud that go through the network together
-SHAPENET_CATEGORIES = (
-    *("Airplane", "Bag", "Cap", "Car", "Chair", "Earphone", "Guitar", "Knife"),
-    *("Lamp", "Laptop", "Motorbike", "Mug", "Pistol", "Rocket", "Skateboard", "Table"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,12 +237,10 @@ class PointPredictor(Predictor):
         return self.model(inputs.to(self.device), *ids).float().softmax(1).cpu()
 
     def _category_id(self, category: Category | None) -> int:
-        for index, name in enumerate(SHAPENET_CATEGORIES):
+        for index, name in enumerate(SHAPE_NAMES):
             if category in (index, str(index), name):
                 return index
-        raise InputError(
-            f"{self.spec.name} needs a category, one of {', '.join(SHAPENET_CATEGORIES)}; not {category!r}"
-        )
+        raise InputError(f"{self.spec.name} needs a category, one of {', '.join(SHAPE_NAMES)}; not {category!r}")
 
 
 def load(name: str, device: str | int | torch.device | None = None) -> Predictor:

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
+from zoo.data.shapenet_part import SHAPE_NAMES
 from zoo.engine.protocols.part_iou import PARTS_PER_CATEGORY, PartIoU, parts_of, shape_iou
-from zoo.predict import SHAPENET_CATEGORIES
 
 
 def test_the_parts_of_the_categories():
-    assert len(PARTS_PER_CATEGORY) == len(SHAPENET_CATEGORIES) == 16 and sum(PARTS_PER_CATEGORY) == 50
-    assert list(parts_of(SHAPENET_CATEGORIES.index("Airplane"))) == [0, 1, 2, 3]
-    assert list(parts_of(SHAPENET_CATEGORIES.index("Motorbike"))) == [30, 31, 32, 33, 34, 35]
-    assert list(parts_of(SHAPENET_CATEGORIES.index("Table"))) == [47, 48, 49]
+    assert len(PARTS_PER_CATEGORY) == len(SHAPE_NAMES) == 16 and sum(PARTS_PER_CATEGORY) == 50
+    assert list(parts_of(SHAPE_NAMES.index("Airplane"))) == [0, 1, 2, 3]
+    assert list(parts_of(SHAPE_NAMES.index("Motorbike"))) == [30, 31, 32, 33, 34, 35]
+    assert list(parts_of(SHAPE_NAMES.index("Table"))) == [47, 48, 49]
 
 
 def test_iou_of_a_shape():

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from zoo.data.shapenet_part import NUM_PARTS
 from zoo.engine.protocols.accumulators import Accumulator
 
-# How many parts each of the 16 categories has, in the order of zoo.predict.SHAPENET_CATEGORIES; 50 together.
-PARTS_PER_CATEGORY = (4, 2, 2, 4, 4, 3, 3, 2, 4, 2, 6, 2, 3, 3, 3, 3)
+PARTS_PER_CATEGORY = tuple(NUM_PARTS.values())
 
 
 def parts_of(category: int, parts_per_category: Sequence[int] = PARTS_PER_CATEGORY) -> range:
