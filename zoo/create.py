@@ -18,7 +18,7 @@ from zoo.data.point_transforms import Augmentation, ColorDrop, Jitter, PointTran
 from zoo.data.video_transforms import VideoTransform
 from zoo.errors import CheckpointError, ZooError
 from zoo.registry import architecture_task, find_builder, list_models
-from zoo.weights import PointFeature, PointInput, VideoInput, WeightsSpec, plain_arguments
+from zoo.weights import PointFeature, PointInput, VideoInput, WeightsSpec, channels_of, plain_arguments
 
 log = logging.getLogger("zoo")
 hub.register_bundled()
@@ -124,11 +124,6 @@ def default_input(model: Any, architecture: str) -> VideoInput | PointInput:
     return dataclasses.replace(usual, features=features)
 
 
-def channels_of(features: tuple[str, ...]) -> int:
-    """How many channels xyz and ``features`` are together."""
-    return 3 + sum(1 if feature == "intensity" else 3 for feature in features)
-
-
 def create_transform(model: nn.Module, training: bool = False) -> Callable[[Tensor], Tensor]:
     """The preprocessing of ``model``.
 
@@ -153,7 +148,8 @@ def create_transform(model: nn.Module, training: bool = False) -> Callable[[Tens
         )
     task = architecture_task(spec.architecture)
     augmentations = _augmentations(task, spec.input.features) if training else ()
-    return PointTransform(spec.input.center, spec.input.scale, "normalized_xyz" in spec.input.features, augmentations)
+    points, normalized = spec.input, "normalized_xyz" in spec.input.features
+    return PointTransform(points.center, points.scale, normalized, points.mean, points.std, augmentations)
 
 
 def _augmentations(task: str, features: tuple[str, ...]) -> tuple[Augmentation, ...]:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo import hub
-from zoo.create import channels_of, create_model
+from zoo.create import create_model
 from zoo.registry import architecture_task, list_models
-from zoo.weights import PointInput, VideoInput, WeightsSpec
+from zoo.weights import PointInput, VideoInput, WeightsSpec, channels_of
 
 
 def describe_model(name: str) -> dict[str, str]:

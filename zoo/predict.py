@@ -17,16 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from zoo.create import create_model, create_transform
+from zoo.data.ground import height_above_ground
 from zoo.data.point_formats.ply_writer import PLY_OUTPUTS
-from zoo.data.point_transforms import scene_extent, split_for_inference
+from zoo.data.point_transforms import scene_extent
 from zoo.data.points import PointCloud, color_labels, read_points, write_ply
 from zoo.data.sampling import uniform_indices
+from zoo.data.scene_parts import scene_parts
 from zoo.data.shapenet_part import SHAPE_NAMES
 from zoo.data.video import Clip, read_clip, stream_video
 from zoo.data.video_writer import VIDEO_OUTPUTS, write_annotated_video
 from zoo.errors import InputError, ZooError
 from zoo.registry import architecture_task
-from zoo.weights import PointInput, VideoInput, WeightsSpec
+from zoo.weights import COMPUTED_FEATURES, FEATURE_CHANNELS, PointInput, VideoInput, WeightsSpec
 
 Path = str | os.PathLike[str]
 Category = int | str
@@ -200,14 +202,14 @@ class PointPredictor(Predictor):
         with timer("read"):
             wanted = self.spec.input.features
             if isinstance(source, str | os.PathLike):
-                cloud = read_points(source)
+                cloud = read_points(source, features=wanted)
                 given = cloud.finite
             else:
                 cloud, given = _cloud_from_array(source, wanted)
             points, usable, notes = _features(cloud, given, wanted)
         with timer("preprocess"):
             extent = scene_extent(points)
-            chunks = split_for_inference(len(points), self.spec.input.num_points, np.random.default_rng(0))
+            chunks = scene_parts(points, self.spec.input.parts, self.spec.input.num_points)
             inputs = [self.transform(points[chunk], extent=extent) for chunk in chunks]
         with timer("model"):
             outputs = [
@@ -316,7 +318,7 @@ def _frames(path: str, clip: Clip) -> Iterator[Tensor]:
 def _cloud_from_array(source: Any, wanted: tuple[str, ...]) -> tuple[PointCloud, np.ndarray]:
     """Points float [N, 3], or with the features that the model wants behind xyz, in their order; which are finite."""
     points = np.asarray(source, dtype=np.float32)
-    widths = {feature: 1 if feature == "intensity" else 3 for feature in wanted if feature != "normalized_xyz"}
+    widths = {feature: FEATURE_CHANNELS[feature] for feature in wanted if feature not in COMPUTED_FEATURES}
     full = 3 + sum(widths.values())
     if points.ndim != 2 or points.shape[1] not in (3, full) or not len(points):
         raise InputError(
@@ -331,8 +333,8 @@ def _cloud_from_array(source: Any, wanted: tuple[str, ...]) -> tuple[PointCloud,
     if colors is not None:
         colors = np.where(finite[:, None], colors, 0)
         colors = np.clip(colors * (1 if colors.max() > 1 else 255), 0, 255).astype(np.uint8)
-    intensity = values["intensity"][:, 0] if "intensity" in values else None
-    return PointCloud(None, points[:, :3], colors, intensity, values.get("normals")), finite
+    others = {name: values[name][:, 0] for name in ("intensity", "velocity", "time") if name in values}
+    return PointCloud(None, points[:, :3], colors, normals=values.get("normals"), **others), finite
 
 
 def _features(
@@ -340,21 +342,21 @@ def _features(
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """The usable points with the features that the model wants, float32 [n, C]; which they are, bool [N]; remarks."""
     notes = []
-    columns = [cloud.points]
-    sources = {"rgb": cloud.colors, "normals": cloud.normals, "intensity": cloud.intensity}
+    columns = {"xyz": cloud.points}
     for feature in wanted:
-        if feature == "normalized_xyz":
-            continue  # the transform computes it
-        values = sources[feature]
-        if values is None:
-            notes.append(f"has no {feature}, which the model was trained with: zeros stand in")
-            values = np.zeros((len(finite), 1 if feature == "intensity" else 3), np.float32)
-        values = values.reshape(len(finite), -1).astype(np.float32)
-        columns.append(values / 255 if feature == "rgb" else values)
-    points = np.concatenate(columns, axis=1)
-    usable = finite & (np.abs(points) < LARGEST).all(axis=1)  # NaN is not less
+        if feature not in COMPUTED_FEATURES:
+            values = cloud.feature(feature)
+            if values is None:
+                notes.append(f"has no {feature}, which the model was trained with: zeros stand in")
+                values = np.zeros((len(finite), FEATURE_CHANNELS[feature]), np.float32)
+            columns[feature] = values
+    usable = finite & np.all([(np.abs(values) < LARGEST).all(axis=1) for values in columns.values()], axis=0)
     if not usable.any():
         raise InputError("none of the points is finite: pass points with numbers")
     if not usable.all():
         notes.append(f"{(~usable).sum()} of {len(usable)} points are not finite and get the label -1")
-    return points[usable], usable, tuple(notes)
+    columns = {name: values[usable] for name, values in columns.items()}
+    if "ground_heights" in wanted:  # the other computed feature is the transform's
+        columns["ground_heights"] = height_above_ground(columns["xyz"])
+    order = ["xyz", *(feature for feature in wanted if feature in columns)]
+    return np.concatenate([columns[name] for name in order], axis=1), usable, tuple(notes)

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -15,7 +16,12 @@ from zoo.errors import CheckpointError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-PointFeature = Literal["rgb", "normals", "intensity", "normalized_xyz"]
+PointFeature = Literal["rgb", "normals", "intensity", "velocity", "time", "normalized_xyz", "ground_heights"]
+FEATURE_CHANNELS: dict[str, int] = {
+    **{"rgb": 3, "normals": 3, "intensity": 1, "velocity": 1, "time": 1, "normalized_xyz": 3, "ground_heights": 5}
+}
+COMPUTED_FEATURES = ("normalized_xyz", "ground_heights")
+"""Of a point, those that follow from the coordinates of its scene; the others have to be in the file."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +51,29 @@ class PointInput:
 
     Attributes:
         num_points: how many points the model sees at once; every point of a larger cloud gets its turn.
-        features: what follows xyz: "rgb" (in 0..1), "normals", "intensity", "normalized_xyz" (within the scene, 0..1).
-        center: "mean" moves the mean of the points to the origin, "none" leaves them.
+        features: what follows xyz, in this order: "rgb" (in 0..1), "normals", "intensity", "velocity" and "time" as the
+            file has them, "ground_heights" (see ``zoo.data.ground``), and last "normalized_xyz" (in the scene, 0..1).
+        center: "mean" moves the mean of the points to the origin, "floor" the middle of their extent in x and y and the
+            least z of the scene, "none" leaves them.
         scale: "unit_sphere" divides by the largest distance from the origin, "none" leaves the unit, metres.
+        parts: how a scene of more points is divided: "random" gives every part some points of all the scene, "tiles"
+            and "blocks" what lies together on the map, see ``zoo.data.scene_parts``.
+        mean: what is subtracted from each channel of the features, "normalized_xyz" apart; nothing by default.
+        std: by what they are divided then.
     """
 
     num_points: int = 4096
     features: tuple[PointFeature, ...] = ()
-    center: Literal["mean", "none"] = "mean"
+    center: Literal["mean", "floor", "none"] = "mean"
     scale: Literal["unit_sphere", "none"] = "unit_sphere"
+    parts: Literal["random", "tiles", "blocks"] = "random"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+def channels_of(features: Iterable[str]) -> int:
+    """How many channels xyz and ``features`` are together."""
+    return 3 + sum(FEATURE_CHANNELS[feature] for feature in features)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zoo.data.ground import height_above_ground
-from zoo.data.tiles import cover_with_tiles, tile_around
+from zoo.data.scene_parts import cover_with_tiles, tile_around
 from zoo.errors import InputError
 
 

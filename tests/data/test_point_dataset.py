@@ -60,8 +60,8 @@ def test_scenes_are_sampled_in_training_and_covered_outside(tmp_path):
     assert len(train) == 6 and train.class_names == ("a", "b", "c")
     points, labels = train[1]
     assert points.shape == (128, 6) and labels.shape == (128,) and labels.dtype == torch.int64
-    for tiles in (False, True):
-        test = PointScenes(path, "abc", num_points=128, training=False, tiles=tiles)
+    for parts in ("random", "tiles", "blocks"):
+        test = PointScenes(path, "abc", num_points=128, training=False, parts=parts)
         for scene in (0, 1):
             seen = np.concatenate([rows for index, rows in test.parts if index == scene])
             assert set(seen) == set(range(len(test.scenes[scene][0])))
@@ -73,10 +73,10 @@ def test_scenes_are_sampled_in_training_and_covered_outside(tmp_path):
 def test_tiles_are_compact(tmp_path):
     path = write_scenes(tmp_path / "scenes.npz")
     spread = {}
-    for tiles in (False, True):
-        points, _ = PointScenes(path, "abc", num_points=40, tiles=tiles)[0]
-        spread[tiles] = points[:, :2].std()
-    assert spread[True] < spread[False]
+    for parts in ("random", "tiles"):
+        points, _ = PointScenes(path, "abc", num_points=40, parts=parts)[0]
+        spread[parts] = points[:, :2].std()
+    assert spread["tiles"] < spread["random"]
 
 
 def test_a_folder_of_scenes_without_offsets(tmp_path):

@@ -16,8 +16,8 @@ from zoo.data.point_transforms import (
     RandomScale,
     RandomTranslation,
     scene_extent,
-    split_for_inference,
 )
+from zoo.data.scene_parts import split_for_inference
 from zoo.errors import InputError
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from zoo.data import s3dis
+from zoo.data.scene_parts import cut_blocks
 from zoo.errors import InputError
 
 
@@ -45,30 +46,30 @@ def test_rooms_are_read_as_they_are(tmp_path):
 
 def test_every_point_is_in_one_block_of_each_grid():
     xyz = np.random.default_rng(0).uniform(0, [4, 4, 2], (5000, 3))
-    blocks = s3dis.cut_blocks(xyz, 1.5, 512, np.random.default_rng(0), min_points=64)
+    blocks = cut_blocks(xyz, 1.5, 512, np.random.default_rng(0), min_points=64)
     assert np.bincount(np.concatenate(blocks), minlength=5000).tolist() == [2] * 5000
     assert all(32 <= len(block) <= 512 for block in blocks)
     assert all(np.ptp(xyz[block, :2], axis=0).max() <= 3 for block in blocks)
-    tiny = s3dis.cut_blocks(xyz[:5], 1.5, 512, np.random.default_rng(0))
+    tiny = cut_blocks(xyz[:5], 1.5, 512, np.random.default_rng(0))
     assert sum(map(len, tiny)) == 10
 
 
 def test_the_parts_of_a_dense_block_fill_the_same_space():
     xyz = np.random.default_rng(0).uniform(0, 1.4, (4000, 3))
-    first, second = s3dis.cut_blocks(xyz, 3.0, 2000, np.random.default_rng(0))[:2]
+    first, second = cut_blocks(xyz, 3.0, 2000, np.random.default_rng(0))[:2]
     np.testing.assert_allclose(xyz[first].mean(axis=0), xyz[second].mean(axis=0), atol=0.03)
 
 
 def test_an_area_is_held_out(prepared):
-    train, test = s3dis.S3dis(prepared, "train", num_points=256), s3dis.S3dis(prepared, "test", num_points=256)
+    train, test = s3dis.S3dis(prepared, [1], num_points=256), s3dis.S3dis(prepared, [5], False, num_points=256)
     assert [path.parent.name for path in train.rooms + test.rooms] == ["Area_1", "Area_1", "Area_5"]
-    assert len(s3dis.S3dis(prepared, "train", test_area=1).rooms) == 1
+    assert len(s3dis.S3dis(prepared, [5, 6]).rooms) == 1
     with pytest.raises(InputError, match="prepare"):
-        s3dis.S3dis(prepared, "test", test_area=6)
+        s3dis.S3dis(prepared, [6])
 
 
 def test_samples_have_nine_channels(prepared):
-    train = s3dis.S3dis(prepared, "train", num_points=256)
+    train = s3dis.S3dis(prepared, [1], num_points=256)
     points, labels = train[0]
     assert points.shape == (256, 9) and points.dtype == torch.float32 and labels.shape == (256,)
     assert points[:, :2].abs().max() <= 1.5 and points[:, 3:].min() >= 0 and points[:, 3:].max() <= 1
@@ -81,7 +82,7 @@ def test_samples_have_nine_channels(prepared):
 
 
 def test_predictions_merge_into_the_room(prepared):
-    test = s3dis.S3dis(prepared, "test", num_points=256)
+    test = s3dis.S3dis(prepared, [5], False, num_points=256)
     truth = test.room_labels(0)
     merged = np.full(len(truth), -1)
     for index, (room, rows) in enumerate(test.parts):

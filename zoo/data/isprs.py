@@ -21,10 +21,13 @@ from torch.utils.data import Dataset
 from zoo.data.array_files import read_arrays
 from zoo.data.ground import height_above_ground
 from zoo.data.point_dataset import sample_generator
-from zoo.data.tiles import cover_with_tiles, tile_around
+from zoo.data.scene_parts import cover_with_tiles, tile_around
 from zoo.errors import InputError
+from zoo.weights import PointInput
 
 CLASS_NAMES = ("not ground", "ground")
+SITES = ("samp1", "samp2", "samp3", "samp4", "samp5", "samp7")
+INPUT = PointInput(4096, ("ground_heights",), "mean", "none", "tiles")
 
 Split = Literal["train", "val"]
 

@@ -18,9 +18,8 @@ from torch.utils.data import Dataset
 
 from zoo.data.array_files import ARRAY_SUFFIXES, read_arrays
 from zoo.data.point_formats.table import parse_table, text_lines
-from zoo.data.point_transforms import split_for_inference
 from zoo.data.points import POINT_SUFFIXES, read_points
-from zoo.data.tiles import cover_with_tiles, tile_around
+from zoo.data.scene_parts import Parts, scene_parts, tile_around
 from zoo.errors import InputError
 
 PathLike = str | os.PathLike[str]
@@ -32,7 +31,7 @@ class PointFolder(Dataset[tuple[Tensor, Tensor]]):
     Args:
         root: the folder.
         num_points: of a sample; drawn with repetition from smaller clouds.
-        features: what follows xyz, of "rgb" (in 0..1), "normals" and "intensity"; every file must have it.
+        features: what follows xyz, see `read_features`; every file must have it.
         training: whether points are drawn anew every time.
         class_names: the order of the classes; by default that of the alphabet.
 
@@ -148,7 +147,8 @@ class PointScenes(Dataset[tuple[Tensor, Tensor]]):
         num_points: of a sample.
         training: whether points are drawn anew every time; otherwise every scene is divided so that each of its points
             is in a sample.
-        tiles: a sample is a tile, compact on the map, instead of a random part of the whole scene.
+        parts: how scenes are divided, see `scene_parts`; in training a sample is about a random place with "tiles" and
+            "blocks", and from all of the scene with "random".
         samples_per_scene: in an epoch of training.
 
     Attributes:
@@ -165,7 +165,7 @@ class PointScenes(Dataset[tuple[Tensor, Tensor]]):
         class_names: Sequence[str],
         num_points: int = 4096,
         training: bool = True,
-        tiles: bool = False,
+        parts: Parts = "random",
         samples_per_scene: int = 8,
     ):
         path = Path(path)
@@ -176,15 +176,11 @@ class PointScenes(Dataset[tuple[Tensor, Tensor]]):
         self.scenes = [scene for file in files for scene in _read_scenes(file, len(self.class_names))]
         if not self.scenes:
             raise InputError(f"{path} holds no scene: give a file that ends in {' or '.join(ARRAY_SUFFIXES)}")
-        self.num_points, self.training, self.tiles = num_points, training, tiles
+        self.num_points, self.training, self.random = num_points, training, parts == "random"
         self.samples_per_scene = samples_per_scene
         self.parts: list[tuple[int, np.ndarray]] = []
         for index, (points, _) in enumerate([] if training else self.scenes):
-            if tiles:
-                divided = cover_with_tiles(points, num_points)
-            else:
-                divided = split_for_inference(len(points), num_points, np.random.default_rng(index))
-            self.parts += [(index, part) for part in divided]
+            self.parts += [(index, part) for part in scene_parts(points, parts, num_points)]
 
     def __len__(self) -> int:
         return len(self.scenes) * self.samples_per_scene if self.training else len(self.parts)
@@ -193,10 +189,10 @@ class PointScenes(Dataset[tuple[Tensor, Tensor]]):
         if self.training:
             rng = sample_generator(True, index)
             points, labels = self.scenes[index % len(self.scenes)]
-            if self.tiles:
-                chosen = tile_around(points, points[rng.integers(len(points)), :2], self.num_points)
-            else:
+            if self.random:
                 chosen = draw(len(points), self.num_points, rng)
+            else:
+                chosen = tile_around(points, points[rng.integers(len(points)), :2], self.num_points)
         else:
             scene, chosen = self.parts[index]
             points, labels = self.scenes[scene]
@@ -208,19 +204,18 @@ def read_features(path: PathLike, features: Sequence[str] = ()) -> np.ndarray:
 
     Args:
         path: see `read_points`.
-        features: of "rgb" (in 0..1), "normals" and "intensity".
+        features: of "rgb" (in 0..1), "normals", "intensity", "velocity" and "time".
 
     Raises:
-        InputError: the file cannot be read or lacks a feature, or a feature is unknown.
+        InputError: the file cannot be read or lacks a feature.
     """
-    cloud = read_points(path)
-    known = {"rgb": cloud.colors, "normals": cloud.normals, "intensity": cloud.intensity}
+    cloud = read_points(path, features=features)
     columns = [cloud.points]
     for feature in features:
-        values = known.get(feature)
+        values = cloud.feature(feature)
         if values is None:
-            raise InputError(f"{path} has no {feature}: leave it out of the features ({', '.join(known)})")
-        columns.append(values.reshape(len(values), -1).astype(np.float32) / (255 if feature == "rgb" else 1))
+            raise InputError(f"{path} has no {feature}: leave it out of the features")
+        columns.append(values)
     points: np.ndarray = np.concatenate(columns, axis=1)[cloud.finite]
     return points
 

@@ -23,11 +23,11 @@ _AXES = {"x": 0, "y": 1, "z": 2}
 class PointTransform:
     """Points float [N, C], xyz first, to the float32 tensor [C, N] that networks take.
 
-    The steps: centring, scaling, augmentations, then the position in the scene. Only xyz is centred and scaled; colours
-    (in 0..1), normals and the rest pass as they are.
+    The steps: centring, scaling, augmentations, then the position in the scene.
 
     Attributes:
-        center: "mean" moves the mean of the points to the origin.
+        center: "mean" moves the mean of the points to the origin; "floor" the middle of their extent in x and y and the
+            least z of the scene (PVCNN's S3DIS recipe).
         scale: "unit_sphere" divides by the largest distance from the origin (PVCNN's ShapeNet recipe, after
             centring); identical points stay at the origin.
         with_normalized_xyz: append three channels, the coordinates in 0..1 over the extent of the scene (PointNet's
@@ -35,15 +35,18 @@ class PointTransform:
         augmentations: done one after another on the centred and scaled points; for training only.
     """
 
-    center: Literal["mean", "none"] = "mean"
+    center: Literal["mean", "floor", "none"] = "mean"
     scale: Literal["unit_sphere", "none"] = "none"
     with_normalized_xyz: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     augmentations: tuple[Augmentation, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.center not in ("mean", "none") or self.scale not in ("unit_sphere", "none"):
+        if self.center not in ("mean", "floor", "none") or self.scale not in ("unit_sphere", "none"):
             raise ValueError(
-                f"center is 'mean' or 'none' and scale 'unit_sphere' or 'none', not {self.center!r} and {self.scale!r}"
+                "center is 'mean', 'floor' or 'none' and scale 'unit_sphere' or 'none', "
+                f"not {self.center!r} and {self.scale!r}"
             )
 
     def __call__(
@@ -75,12 +78,15 @@ class PointTransform:
         if values.dtype.kind not in "fiu":
             raise InputError(f"points are numbers, not {values.dtype}: convert them to float32")
         xyz = values[:, :3].astype(np.float64)
-        normalized = _normalized(xyz, scene_extent(xyz) if extent is None else np.asarray(extent, dtype=np.float64))
+        extent = scene_extent(xyz) if extent is None else np.asarray(extent, dtype=np.float64)
+        normalized = _normalized(xyz, extent)
         if self.center == "mean":
             xyz = xyz - xyz.mean(axis=0)
+        elif self.center == "floor":
+            xyz = xyz - [*(xyz[:, :2].min(axis=0) + xyz[:, :2].max(axis=0)) / 2, extent[0, 2]]
         if self.scale == "unit_sphere":
             xyz = xyz / (np.linalg.norm(xyz, axis=1).max() or 1.0)
-        result = np.concatenate([xyz, values[:, 3:]], axis=1).astype(np.float32)
+        result = np.concatenate([xyz, self._normalize(values[:, 3:])], axis=1).astype(np.float32)
         if self.augmentations:
             if generator is None:
                 generator = np.random.default_rng(int(torch.randint(2**62, ())))
@@ -89,6 +95,14 @@ class PointTransform:
         if self.with_normalized_xyz:
             result = np.concatenate([result, normalized], axis=1)
         return torch.from_numpy(np.ascontiguousarray(result.T, dtype=np.float32))
+
+    def _normalize(self, features: np.ndarray) -> np.ndarray:
+        """Features [N, C - 3] about zero and as wide as each other, where it is known how."""
+        for channels in (self.mean, self.std):
+            if len(channels) not in (0, features.shape[1]):
+                raise InputError(f"points have {features.shape[1]} channels after xyz, not {len(channels)}: give these")
+        centred = features - np.array(self.mean, dtype=np.float32) if self.mean else features
+        return centred / np.array(self.std, dtype=np.float32) if self.std else centred
 
 
 def scene_extent(points: np.ndarray) -> np.ndarray:
@@ -243,29 +257,3 @@ class ColorDrop:
         result = points.copy()
         result[:, self.first_channel : self.first_channel + 3] = 0
         return result
-
-
-def split_for_inference(num_points: int, chunk: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Divide all points at random into chunks of one size, so that a network labels each of them.
-
-    Args:
-        num_points: N.
-        chunk: points a chunk, what the network was trained on.
-        rng: the randomness; the same generator state gives the same chunks.
-
-    Returns:
-        ceil(N / chunk) index arrays, int64 [chunk]. Every point is in one of them; the last is topped up by points of
-        the others, and when there are fewer points than ``chunk``, all are repeated about equally often.
-
-    Raises:
-        ValueError: no points, or a chunk of none.
-    """
-    if num_points < 1 or chunk < 1:
-        raise ValueError(f"cannot divide {num_points} points into chunks of {chunk}: give at least one of each")
-    order = rng.permutation(num_points)
-    if num_points <= chunk:
-        return [np.resize(order, chunk)]
-    missing = -num_points % chunk
-    others = order[: num_points - num_points % chunk]
-    order = np.concatenate([order, rng.choice(others, missing, replace=False)])
-    return list(order.reshape(-1, chunk))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from zoo.data.point_formats.palette import color_labels, label_colors
 from zoo.data.point_formats.pcd import read_pcd
 from zoo.data.point_formats.ply import read_ply
 from zoo.data.point_formats.ply_writer import write_ply
-from zoo.data.point_formats.raw import RawPoints
+from zoo.data.point_formats.raw import RawPoints, rename_columns
 from zoo.data.point_formats.text import read_text
 from zoo.errors import InputError
 
@@ -55,6 +55,8 @@ class PointCloud:
         colors: RGB, uint8 [N, 3], or None.
         intensity: as the file has it, float32 [N], or None.
         normals: float32 [N, 3], or None.
+        velocity: along the ray of a radar, as the file has it, float32 [N], or None.
+        time: as the file has it, float32 [N], or None.
     """
 
     path: str | None
@@ -62,15 +64,29 @@ class PointCloud:
     colors: np.ndarray | None = None
     intensity: np.ndarray | None = None
     normals: np.ndarray | None = None
+    velocity: np.ndarray | None = None
+    time: np.ndarray | None = None
 
     @property
     def finite(self) -> np.ndarray:
         """Which points have three finite coordinates, bool [N]."""
         return np.isfinite(self.points).all(axis=1)
 
+    def feature(self, name: str) -> np.ndarray | None:
+        """What networks know as "rgb" (in 0..1), "normals", "intensity", "velocity" or "time": float32 [N, c]."""
+        if name == "rgb":
+            return None if self.colors is None else self.colors.astype(np.float32) / 255
+        known = {"normals": self.normals, "intensity": self.intensity, "velocity": self.velocity, "time": self.time}
+        values = known.get(name)
+        return None if values is None else values.reshape(len(values), -1).astype(np.float32)
+
 
 def read_points(
-    path: str | os.PathLike[str], *, mesh_samples: int = 10_000, num_columns: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    mesh_samples: int = 10_000,
+    num_columns: int | None = None,
+    features: Sequence[str] = (),
 ) -> PointCloud:
     """Read a point cloud or a mesh; the suffix, in any case, says the format.
 
@@ -81,6 +97,8 @@ def read_points(
         path: a file.
         mesh_samples: how many points to draw from a mesh; 0 takes its vertices instead.
         num_columns: float32 values a point in a BIN file; found out from size and values by default (see `read_bin`).
+        features: what a model wants to know of a point besides xyz. Where "velocity" or "time" is among them, which no
+            values give away, columns without names are these, in this order, if there are as many.
 
     Raises:
         InputError: there is no such file, it is empty, of another kind or damaged, or no point in it is finite; the
@@ -94,10 +112,13 @@ def read_points(
     data = _content(name)
     with np.errstate(all="ignore"):
         raw = read_bin(name, data, num_columns) if reader is read_bin else reader(name, data)
+        if raw.table is not None and {"velocity", "time"} & set(features):
+            raw = rename_columns(raw.table, features)
         if raw.triangles is not None and mesh_samples:
             raw = sample_mesh(name, raw, mesh_samples)
         points = np.ascontiguousarray(raw.xyz, dtype=np.float32)
-        cloud = PointCloud(name, points, raw.colors, _float32(raw.intensity), _float32(raw.normals))
+        others = (raw.intensity, raw.normals, raw.velocity, raw.time)
+        cloud = PointCloud(name, points, raw.colors, *map(_float32, others))
     if not len(points):
         raise InputError(f"{name} holds no points: give a file with at least one")
     if not cloud.finite.any():

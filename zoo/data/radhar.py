@@ -21,14 +21,21 @@ from torch.utils.data import Dataset
 from zoo.data.array_files import read_arrays
 from zoo.data.point_dataset import draw, sample_generator
 from zoo.errors import InputError
+from zoo.weights import PointInput
 
 CLASS_NAMES = ("boxing", "jack", "jump", "squats", "walk")
 COLUMNS = ("x", "y", "z", "velocity", "intensity", "time")
 """Of a cloud: x away from the radar, y to its left, z up, in metres; metres a second; decibels; seconds."""
 SECONDS = 2.0
 STRIDE = 1 / 3  # seconds from window to window in validation and test; the authors step by 10 frames
-TYPICAL_INTENSITY, INTENSITY_SPREAD = 28.5, 3.5  # decibels: mean and deviation of the training part, rounded
-VELOCITY_SPREAD = 0.25  # metres a second: the deviation of the training part, rounded; most of a person stands still
+INPUT = PointInput(
+    num_points=1024,
+    features=("velocity", "intensity", "time"),
+    center="mean",
+    scale="none",
+    mean=(0.0, 28.5, SECONDS / 2),  # of the training part, rounded; most of a person stands still
+    std=(0.25, 3.5, SECONDS / 2),
+)
 
 POINT_ARRAYS = ("xyz", "velocity", "intensity")
 FRAME_ARRAYS = ("points_per_frame", "frame_time")
@@ -81,26 +88,8 @@ def read_recordings(path: str | Path, split: Split) -> list[Recording]:
     ]
 
 
-def window_features(cloud: np.ndarray) -> np.ndarray:
-    """A window [N, 6] as networks take it: centred, every column about as wide as the others.
-
-    Args:
-        cloud: `COLUMNS`, time in seconds from the window's start.
-
-    Returns:
-        float32 [N, 6]: xyz in metres about their mean, velocity and intensity in deviations from what is typical, time
-        from -1 to 1.
-    """
-    features = cloud.astype(np.float32)
-    features[:, :3] -= features[:, :3].mean(axis=0)
-    features[:, 3] /= VELOCITY_SPREAD
-    features[:, 4] = (features[:, 4] - TYPICAL_INTENSITY) / INTENSITY_SPREAD
-    features[:, 5] = features[:, 5] * (2 / SECONDS) - 1
-    return features
-
-
 class RadharDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Windows of recordings as (points float [num_points, 6], label int64 []), see `window_features`.
+    """Windows of recordings as (points float [num_points, 6], label int64 []), see `COLUMNS`.
 
     Args:
         path: the set, see ``read_recordings``.
@@ -145,7 +134,7 @@ class RadharDataset(Dataset[tuple[Tensor, Tensor]]):
             recording = self.recordings[number]
             cloud = recording.window(start)
         chosen = draw(len(cloud), self.num_points, rng)
-        return torch.from_numpy(window_features(cloud[chosen])), torch.tensor(recording.label)
+        return torch.from_numpy(cloud[chosen]), torch.tensor(recording.label)
 
 
 def _varied_window(recording: Recording, rng: np.random.Generator) -> np.ndarray:

@@ -7,9 +7,8 @@ PointCNN and PVCNN cut them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,18 +18,14 @@ from torch.utils.data import Dataset
 from zoo.data.array_files import read_arrays
 from zoo.data.outputs import replacing
 from zoo.data.point_dataset import PathLike, draw, read_table, sample_generator
-from zoo.data.point_transforms import split_for_inference
+from zoo.data.scene_parts import BLOCK_SIZE, MAX_POINTS, cut_blocks, split_for_inference
 from zoo.errors import InputError
 
 CLASS_NAMES = (
     *("ceiling", "floor", "wall", "beam", "column", "window", "door"),
     *("table", "chair", "sofa", "bookcase", "board", "clutter"),
 )
-BLOCK_SIZE = 1.5  # metres
-GRID_SIZE = 0.03  # metres; the parts of a dense block share its cells evenly
-MAX_POINTS = 8192
 ROOM_ARRAYS = ("xyz", "rgb", "labels", "block_points", "block_offsets")
-MIN_POINTS = 128  # a smaller block joins its neighbour
 
 
 def prepare(
@@ -98,38 +93,6 @@ def read_room(room: PathLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return xyz.astype(np.float32), points[:, 3:].astype(np.uint8), np.concatenate(labels).astype(np.uint8)
 
 
-def cut_blocks(
-    xyz: np.ndarray, block_size: float, max_points: int, rng: np.random.Generator, min_points: int = MIN_POINTS
-) -> list[np.ndarray]:
-    """Cut a room into blocks on two grids, the second half a block further along x and y.
-
-    Args:
-        xyz: [N, 3], at least 0.
-        block_size: side of a block, in metres.
-        max_points: in a block; one with more is divided into parts that fill the same space.
-        rng: deals the points of a dense block out to its parts.
-        min_points: a block with fewer joins the nearest one with as many.
-
-    Returns:
-        Rows int64 of every block's points; each point is in one block of each grid.
-    """
-    blocks = []
-    for shift in (0.0, block_size / 2):
-        places, owner, counts = np.unique(
-            np.floor((xyz[:, :2] + shift) / block_size), axis=0, return_inverse=True, return_counts=True
-        )
-        large = np.flatnonzero(counts >= min_points) if (counts >= min_points).any() else np.array([counts.argmax()])
-        distance = ((places[:, None] - places[None, large]) ** 2).sum(axis=2)
-        owner = large[distance.argmin(axis=1)][owner.reshape(-1)]
-        for block in large:
-            rows = rng.permutation(np.flatnonzero(owner == block))
-            cells = np.floor(xyz[rows] / GRID_SIZE).astype(np.int64)
-            rows = rows[np.lexsort(cells.T)]
-            parts = -(-len(rows) // max_points)
-            blocks += [rows[part::parts] for part in range(parts)]
-    return blocks
-
-
 class S3dis(Dataset[tuple[Tensor, Tensor]]):
     """Blocks of rooms as (points float [num_points, 9], labels int64 [num_points]).
 
@@ -139,16 +102,15 @@ class S3dis(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         root: what ``prepare`` wrote.
-        split: "train" takes all areas but one and draws points anew every time; "test" takes that one, and its samples
-            hold every point of every block.
-        test_area: 1 to 6.
+        areas: which of the areas 1 to 6.
+        training: draw points anew every time; otherwise the samples hold every point of every block.
         num_points: of a sample.
 
     Attributes:
         class_names: the 13 classes.
         rooms: the files.
-        parts: (room, rows) of every sample; in the test rows are [num_points], in the sample's order, to merge the
-            predictions of a room by.
+        parts: (room, rows) of every sample; outside training rows are [num_points], in the sample's order, to merge
+            the predictions of a room by.
 
     Raises:
         InputError: there are no rooms, or one is no such file.
@@ -156,12 +118,12 @@ class S3dis(Dataset[tuple[Tensor, Tensor]]):
 
     class_names = CLASS_NAMES
 
-    def __init__(self, root: PathLike, split: Literal["train", "test"], test_area: int = 5, num_points: int = 4096):
-        self.training, self.num_points = split == "train", num_points
-        files = sorted(Path(root).glob("Area_*/*.npz"))
-        self.rooms = [path for path in files if (path.parent.name != f"Area_{test_area}") == self.training]
+    def __init__(self, root: PathLike, areas: Sequence[int], training: bool = True, num_points: int = 4096):
+        self.training, self.num_points = training, num_points
+        self.rooms = sorted(path for area in areas for path in Path(root).glob(f"Area_{area}/*.npz"))
         if not self.rooms:
-            raise InputError(f"{root} has no prepared rooms for {split!r} with area {test_area} held out: prepare them")
+            wanted = ", ".join(map(str, areas)) or "none"
+            raise InputError(f"{root} has no prepared rooms of areas {wanted}: run tools/prepare_s3dis.py")
         self._rooms = [read_arrays(path, ROOM_ARRAYS) for path in self.rooms]
         blocks = [
             (room, rows)

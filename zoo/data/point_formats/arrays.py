@@ -17,8 +17,8 @@ from zoo.errors import InputError
 
 _POINT_KEYS = ("points", "xyz", "pos", "coords", "arr_0")
 _COLOR_KEYS = ("colors", "color", "rgb")
-_INTENSITY_KEYS = ("intensity",)
 _NORMAL_KEYS = ("normals", "normal")
+_OTHER_KEYS = (("intensity",), ("velocity",), ("time",))
 _FREE_SIZE, _MAX_RATIO = 64 << 20, 100
 
 
@@ -35,7 +35,7 @@ def read_npz(path: str, data: bytes) -> RawPoints:
     """Read an archive of arrays.
 
     Points [N, 3 or more] are found under "points", "xyz", "pos", "coords" or "arr_0"; colours [N, 3] under "colors",
-    "color" or "rgb"; intensities [N] under "intensity"; normals [N, 3] under "normals" or "normal".
+    "color" or "rgb"; normals [N, 3] under "normals" or "normal"; "intensity", "velocity" and "time" [N].
 
     Raises:
         InputError: no NPZ, none of those keys, arrays that do not match, objects instead of numbers, or an archive
@@ -48,7 +48,7 @@ def read_npz(path: str, data: bytes) -> RawPoints:
             if points_key is None:
                 names = ", ".join(list(members)[:8])[:200]
                 raise InputError(f"{path} has no array 'points', 'xyz' or 'pos' (it has: {names}): rename one")
-            keys = [points_key, *(_first(members, keys) for keys in (_COLOR_KEYS, _INTENSITY_KEYS, _NORMAL_KEYS))]
+            keys = [points_key, *(_first(members, keys) for keys in (_COLOR_KEYS, _NORMAL_KEYS, *_OTHER_KEYS))]
             infos = [members[key] if key else None for key in keys]
             if sum(info.file_size for info in infos if info) > _FREE_SIZE + _MAX_RATIO * len(data):
                 raise InputError(
@@ -65,14 +65,20 @@ def read_npz(path: str, data: bytes) -> RawPoints:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError):
         raise InputError(f"{path} is not an NPZ archive, or a damaged one: copy it or save it again") from None
-    points, colors, intensity, normals = arrays
+    points, colors, normals, *others = arrays
     assert points is not None
     raw = _from_array(path, points)
+    intensity, velocity, time = (
+        None if values is None else _matching(path, values, len(raw.xyz), 1)[:, 0] for values in others
+    )
     return RawPoints(
         raw.xyz,
         raw.colors if colors is None else as_colors(_matching(path, colors, len(raw.xyz), 3)),
-        raw.intensity if intensity is None else _matching(path, intensity, len(raw.xyz), 1)[:, 0],
+        raw.intensity if intensity is None else intensity,
         raw.normals if normals is None else _matching(path, normals, len(raw.xyz), 3),
+        velocity=raw.velocity if velocity is None else velocity,
+        time=raw.time if time is None else time,
+        table=raw.table if velocity is None and time is None else None,
     )
 
 

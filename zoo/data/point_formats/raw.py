@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ MAX_COLUMNS = 64
 _COLOR_NAMES = (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
 _NORMAL_NAMES = (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z"))
 _INTENSITY_NAMES = ("intensity", "scalar_intensity", "i", "reflectance", "reflectivity", "remission")
+_VELOCITY_NAMES = ("velocity", "doppler", "v_r", "vr")
+_TIME_NAMES = ("time", "timestamp", "t")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +27,9 @@ class RawPoints:
         intensity: [N], or None.
         normals: [N, 3], or None.
         triangles: vertex indices in 0..N-1, int64 [F, 3]; None for a plain cloud.
+        velocity: [N], or None.
+        time: [N], or None.
+        table: all columns [N, C], where none bears a name.
     """
 
     xyz: np.ndarray
@@ -32,6 +37,9 @@ class RawPoints:
     intensity: np.ndarray | None = None
     normals: np.ndarray | None = None
     triangles: np.ndarray | None = None
+    velocity: np.ndarray | None = None
+    time: np.ndarray | None = None
+    table: np.ndarray | None = None
 
 
 def from_named(path: str, columns: Mapping[str, np.ndarray]) -> RawPoints:
@@ -45,12 +53,13 @@ def from_named(path: str, columns: Mapping[str, np.ndarray]) -> RawPoints:
     if missing:
         raise InputError(f"{path} has no {' and no '.join(missing)}: export it with x, y and z for every point")
     colors = _pick(lower, _COLOR_NAMES)
-    intensity = next((lower[name] for name in _INTENSITY_NAMES if name in lower), None)
     return RawPoints(
         xyz=np.stack([lower["x"], lower["y"], lower["z"]], axis=1),
         colors=None if colors is None else as_colors(colors),
-        intensity=intensity,
+        intensity=_first(lower, _INTENSITY_NAMES),
         normals=_pick(lower, _NORMAL_NAMES),
+        velocity=_first(lower, _VELOCITY_NAMES),
+        time=_first(lower, _TIME_NAMES),
     )
 
 
@@ -74,7 +83,7 @@ def from_columns(path: str, table: np.ndarray, intensity_first: bool = False) ->
     colors = normals = intensity = None
     column = 3
     if num_columns in (4, 5):
-        return RawPoints(table[:, :3], intensity=table[:, 3])
+        return RawPoints(table[:, :3], intensity=table[:, 3], table=table)
     if num_columns >= 7 and _is_rgb(table[:, 4:7]) and (intensity_first or not _is_rgb(table[:, 3:6])):
         intensity, column = table[:, 3], 4
     while column + 3 <= num_columns:
@@ -88,7 +97,18 @@ def from_columns(path: str, table: np.ndarray, intensity_first: bool = False) ->
         else:
             break
         column += 3
-    return RawPoints(table[:, :3], colors=colors, intensity=intensity, normals=normals)
+    return RawPoints(table[:, :3], colors=colors, intensity=intensity, normals=normals, table=table)
+
+
+def rename_columns(table: np.ndarray, features: Sequence[str]) -> RawPoints:
+    """Build a cloud from columns [N, C] that are x, y, z and ``features`` if there are as many, else from xyz."""
+    widths = [3 if feature in ("rgb", "normals") else 1 for feature in features]
+    if table.shape[1] != 3 + sum(widths):
+        return RawPoints(table[:, :3])
+    parts = np.split(table, np.cumsum([3, *widths])[:-1], axis=1)[1:]
+    values = {name: part if part.shape[1] > 1 else part[:, 0] for name, part in zip(features, parts, strict=True)}
+    colors = values.pop("rgb", None)
+    return RawPoints(table[:, :3], None if colors is None else as_colors(colors), **values)
 
 
 def as_colors(values: np.ndarray) -> np.ndarray:
@@ -114,6 +134,10 @@ def _pick(columns: Mapping[str, np.ndarray], choices: tuple[tuple[str, ...], ...
         if all(name in columns for name in names):
             return np.stack([columns[name] for name in names], axis=1)
     return None
+
+
+def _first(columns: Mapping[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray | None:
+    return next((columns[name] for name in names if name in columns), None)
 
 
 def _is_rgb(block: np.ndarray) -> bool:
