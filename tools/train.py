@@ -6,13 +6,13 @@ import os
 import sys
 
 from zoo.cli import exit_code
-from zoo.engine.config import parse_config
+from zoo.engine.config import TrainConfig, parse_config
 from zoo.engine.train import Stopped, train
 
 
 def run() -> None:
     """Train, and say once where the best checkpoint is."""
-    best = train(parse_config(description=__doc__))
+    best = train(parse_config(TrainConfig, description=__doc__))
     if os.environ.get("RANK", "0") == "0":
         print(best)
 

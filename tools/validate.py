@@ -1,31 +1,31 @@
-"""Measure a trained checkpoint: tools/validate.py out/mosd/best --data tabletop --path mosd_tabletop.npz."""
+"""Measure a model: tools/validate.py --model tsm_resnet50.k400_8f --data.val k400_val.csv --protocol dense_10x3."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 from zoo.cli import exit_code
-from zoo.engine.measure import measure
-from zoo.weights import Metric
+from zoo.engine.config import ValidateConfig, parse_config
+from zoo.engine.validate import validate
 
 
-def show(metrics: list[Metric]) -> None:
-    """Print a line for every figure."""
-    for metric in metrics:
-        print(f"{metric.name}: {metric.value:.4f} on {metric.dataset}; {metric.protocol}")
+def run() -> None:
+    """Measure, print a line for every figure, and write the results if that is wanted."""
+    config = parse_config(ValidateConfig, description=__doc__)
+    evaluation, measured_on = validate(config)
+    print(f"{config.model} on {measured_on}; {evaluation.protocol}")
+    for name, value in evaluation.figures.items():
+        interval = evaluation.intervals.get(name)
+        between = f" (95 % between {interval[0]:.4f} and {interval[1]:.4f})" if interval else ""
+        print(f"{name}: {value:.4f}{between}")
+    if config.out:
+        print(Path(config.out))
 
 
 def main() -> int:
-    """Measure; 0 on success."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="a checkpoint, as training writes it")
-    parser.add_argument("--data", choices=["fingertip", "tabletop"], required=True, help="the data set")
-    parser.add_argument("--path", required=True, help="its file")
-    parser.add_argument("--split", choices=["val", "test"], default="test", help="the part (default: test)")
-    options = parser.parse_args()
-    return exit_code(lambda: show(measure(options.folder, options.data, options.path, options.split)))
+    """Read the configuration and measure; 0 on success."""
+    return exit_code(run)
 
 
 if __name__ == "__main__":

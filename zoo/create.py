@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import zoo.models  # noqa: F401  (registers the architectures)
 from zoo import hub
 from zoo.convert import Checkpoint, Report, infer_arguments, load_checkpoint, read_checkpoint
-from zoo.data.point_transforms import Augmentation, ColorDrop, Jitter, PointTransform, RandomRotation, RandomScale
+from zoo.data.point_transforms import Augmentation, PointAugmentation, PointTransform, point_augmentations
 from zoo.data.video_transforms import VideoTransform
 from zoo.errors import CheckpointError, ZooError
 from zoo.registry import architecture_task, find_builder, list_models
@@ -156,11 +156,8 @@ def _augmentations(task: str, features: tuple[str, ...]) -> tuple[Augmentation, 
     """How clouds vary in training: scenes stand on z, ShapeNet's objects on y; frustums are left as they are."""
     if task == "object_detection":
         return ()
-    first_channel = {feature: channels_of(features[:index]) for index, feature in enumerate(features)}
-    vectors = (0, first_channel["normals"]) if "normals" in features else (0,)
-    rotation = RandomRotation("z" if task == "semantic_segmentation" else "y", vectors=vectors)
-    drop = (ColorDrop(first_channel=first_channel["rgb"]),) if "rgb" in features else ()
-    return (rotation, RandomScale(), Jitter(0.002), *drop)
+    names: tuple[PointAugmentation, ...] = ("rotate", "scale", "jitter", "drop_color")
+    return point_augmentations(names, "z" if task == "semantic_segmentation" else "y", features)
 
 
 def _infer(architecture: str, arguments: dict[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class Metric:
         dataset: and its part.
         protocol: views, votes, what was averaged.
         source: the command that measured it, or where it is reported.
+        interval: of 95 % confidence, lower and upper end, where one was measured.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Metric:
     dataset: str
     protocol: str
     source: str
+    interval: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

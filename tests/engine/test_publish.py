@@ -12,12 +12,21 @@ from zoo.weights import PointInput, VideoInput, WeightsSpec
 ROOT = Path(__file__).parents[2]
 
 
-def tool(monkeypatch, name, *arguments):
+def load_tool(name):
     spec = importlib.util.spec_from_file_location(name, ROOT / f"tools/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def tool(monkeypatch, name, *arguments):
+    module = load_tool(name)
     monkeypatch.setattr("sys.argv", [name, *map(str, arguments)])
     return module.main()
+
+
+def validate(monkeypatch, folder, *arguments):
+    return tool(monkeypatch, "validate", "--model", f"local-dir:{folder}", *arguments)
 
 
 def checkpoint(folder, architecture, num_classes, preprocessing, **arguments):
@@ -32,30 +41,53 @@ def test_a_measured_checkpoint_enters_the_index(tmp_path, monkeypatch, capsys):
     (bundle / "index.json").write_text("[]")
     monkeypatch.setattr(hub, "checkpoints_folder", lambda: bundle)
     best = checkpoint(tmp_path, "pvcnn_sem_c0p125", 2, PointInput(32, ("rgb",)), in_channels=6)
-    claims = ["--licence", "Apache-2.0", "--origin", "a test"]
-    assert tool(monkeypatch, "add_checkpoint", best, *claims) == 2
+    scenes, results = write_scenes(tmp_path / "scenes.npz"), tmp_path / "test.json"
+    claims = ["--licence", "Apache-2.0", "--origin", "a test", "--figures", "mean_iou", "overall_accuracy"]
+    assert tool(monkeypatch, "add_checkpoint", best, "--results", results, *claims) == 2
     assert "tools/validate.py" in capsys.readouterr().err
-    scenes = write_scenes(tmp_path / "scenes.npz")
-    assert tool(monkeypatch, "validate", best, "--data", "tabletop", "--path", scenes) == 0
-    assert "3 test scenes" in capsys.readouterr().out
-    assert tool(monkeypatch, "add_checkpoint", best, *claims) == 0
+    data = ["--data.name", "tabletop", "--data.path", scenes]
+    assert validate(monkeypatch, best, *data, "--out", results) == 0
+    assert "3 test scenes" in capsys.readouterr().out and results.with_suffix(".png").is_file()
+    assert tool(monkeypatch, "add_checkpoint", best, "--results", results, *claims) == 0
     (entry,) = json.loads((bundle / "index.json").read_text())
     assert entry["file"] == "pvcnn_sem_c0p125.mine.safetensors" and (bundle / entry["file"]).is_file()
-    assert [metric["name"] for metric in entry["metrics"]] == ["mean IoU", "point accuracy"]
+    assert [metric["name"] for metric in entry["metrics"]] == ["mean iou", "overall accuracy"]
+    low, high = entry["metrics"][0]["interval"]
+    assert low <= entry["metrics"][0]["value"] <= high
     other = checkpoint(tmp_path / "other", "pointnet_sem", 2, PointInput(32, ("rgb",)), in_channels=6)
-    assert tool(monkeypatch, "validate", other, "--data", "tabletop", "--path", scenes) == 0
-    assert tool(monkeypatch, "add_checkpoint", best, *claims, "--compare", other) == 0
+    others = tmp_path / "other.json"
+    assert validate(monkeypatch, other, *data, "--out", others) == 0
+    compared = ["--compare", "pointnet_sem", others]
+    assert tool(monkeypatch, "add_checkpoint", best, "--results", results, *claims, *compared) == 0
     (entry,) = json.loads((bundle / "index.json").read_text())
     assert [metric["name"] for metric in entry["metrics"]][2:] == [
-        "mean IoU of pointnet_sem",
-        "point accuracy of pointnet_sem",
+        "mean iou of pointnet_sem",
+        "overall accuracy of pointnet_sem",
     ]
+    capsys.readouterr()
+    assert tool(monkeypatch, "add_checkpoint", best, "--results", others, *claims) == 2
+    assert "other weights" in capsys.readouterr().err
+
+
+def test_folds_are_averaged(tmp_path):
+    paths = []
+    for fold, value in enumerate((0.7, 0.9), start=1):
+        settings = {"data": f"fights, fold {fold}", "command": "tools/validate.py"}
+        figure = {"value": value, "interval_95": [value - 0.1, value + 0.1]}
+        paths.append(tmp_path / f"{fold}.json")
+        paths[-1].write_text(
+            json.dumps({"settings": settings, "protocol": "center", "metrics": {"top_1_accuracy": figure}})
+        )
+    (metric,) = load_tool("add_checkpoint").read_metrics(paths, ["top_1_accuracy"])
+    assert metric.value == 0.8 and metric.dataset == "2 folds of fights" and "0.700 to 0.900" in metric.protocol
 
 
 def test_gestures_are_measured_as_dot_and_as_stroke(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("zoo.data.fingertip.BLOCK", 17)
     tracks = write_tracks(tmp_path / "tracks.csv", 120)
     best = checkpoint(tmp_path, "tsm_mobilenetv2_online", 4, VideoInput(16, 32, 32, "squash"))
-    assert tool(monkeypatch, "validate", best, "--data", "fingertip", "--path", tracks, "--split", "val") == 0
-    out = capsys.readouterr().out
-    assert "accuracy, dot" in out and "accuracy, stroke" in out and "8 val tracks" in out
+    for style in ("dot", "stroke"):
+        data = ["--data.name", "fingertip", "--data.path", tracks, "--data.draw.styles", f"[{style}]"]
+        assert validate(monkeypatch, best, *data, "--split", "val") == 0
+        out = capsys.readouterr().out
+        assert f"8 val tracks drawn as {style}" in out and "top_1_accuracy" in out

@@ -13,7 +13,7 @@ from PIL import Image
 import zoo
 from tests.data.test_training_sets import write_scenes, write_tracks
 from zoo.data.points import write_ply
-from zoo.engine.config import parse_config
+from zoo.engine.config import TrainConfig, parse_config
 from zoo.engine.metrics import accuracy, confusion_matrix, mean_iou
 
 pytest.importorskip("jsonargparse")
@@ -156,7 +156,7 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/**/*.yaml")), ids=lambda path: path.stem)
 def test_every_configuration_is_valid(path):
-    config = parse_config(["--config", str(path)])
+    config = parse_config(TrainConfig, ["--config", str(path)])
     zoo.create_model(config.model, num_classes=config.num_classes, **config.model_args)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,9 +12,13 @@ import torch
 from torch import Tensor
 
 from zoo.errors import InputError
+from zoo.weights import channels_of
 
 Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 """Points float32 [N, C] and a generator to points [N, C]."""
+
+Axis = Literal["x", "y", "z"]
+PointAugmentation = Literal["rotate", "scale", "stretch", "translate", "flip", "jitter", "drop", "drop_color"]
 
 _AXES = {"x": 0, "y": 1, "z": 2}
 
@@ -128,7 +132,7 @@ class RandomRotation:
         vectors: first channels of the triples that turn: ``(0,)`` is xyz, ``(0, 3)`` also normals in channels 3 to 5.
     """
 
-    axis: Literal["x", "y", "z"] = "z"
+    axis: Axis = "z"
     max_degrees: float = 180.0
     vectors: tuple[int, ...] = (0,)
 
@@ -204,7 +208,7 @@ class RandomFlip:
         vectors: first channels of the triples that are mirrored: ``(0,)`` is xyz, ``(0, 3)`` also normals.
     """
 
-    axis: Literal["x", "y", "z"] = "x"
+    axis: Axis = "x"
     probability: float = 0.5
     vectors: tuple[int, ...] = (0,)
 
@@ -257,3 +261,36 @@ class ColorDrop:
         result = points.copy()
         result[:, self.first_channel : self.first_channel + 3] = 0
         return result
+
+
+def point_augmentations(
+    names: Sequence[PointAugmentation], up: Axis = "z", features: Sequence[str] = ()
+) -> tuple[Augmentation, ...]:
+    """The augmentations of those names, in their order.
+
+    Args:
+        names: "rotate" about the upright axis, "scale", "stretch" (a scale for every axis), "translate", "flip" (not
+            upside down), "jitter", "drop" points of whole clouds, "drop_color" (where there are colours).
+        up: the upright axis.
+        features: what follows xyz; normals turn with the cloud.
+
+    Raises:
+        ValueError: there is no augmentation of a name.
+    """
+    first_channel = {feature: channels_of(features[:index]) for index, feature in enumerate(features)}
+    vectors = (0, first_channel["normals"]) if "normals" in features else (0,)
+    side: Axis = "y" if up == "x" else "x"
+    known: dict[str, Augmentation | None] = {
+        "rotate": RandomRotation(up, vectors=vectors),
+        "scale": RandomScale(),
+        "stretch": RandomScale(anisotropic=True),
+        "translate": RandomTranslation(),
+        "flip": RandomFlip(side, vectors=vectors),
+        "jitter": Jitter(0.002),
+        "drop": PointDropout(),
+        "drop_color": ColorDrop(first_channel=first_channel["rgb"]) if "rgb" in features else None,
+    }
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(f"there is no augmentation {', '.join(unknown)}; take some of {', '.join(known)}")
+    return tuple(augmentation for name in names if (augmentation := known[name]) is not None)

@@ -25,6 +25,7 @@ CLASS_NAMES = (
     *("ceiling", "floor", "wall", "beam", "column", "window", "door"),
     *("table", "chair", "sofa", "bookcase", "board", "clutter"),
 )
+AREAS = (1, 2, 3, 4, 5, 6)
 ROOM_ARRAYS = ("xyz", "rgb", "labels", "block_points", "block_offsets")
 
 
@@ -133,7 +134,7 @@ class S3dis(Dataset[tuple[Tensor, Tensor]]):
         self._extents = [np.maximum(arrays["xyz"].max(axis=0), np.float32(1e-6)) for arrays in self._rooms]
         self._middles = [_middle(self._rooms[room]["xyz"][rows]) for room, rows in blocks]
         self._block_of = list(range(len(blocks)))  # of every sample
-        self.parts = blocks
+        self._blocks = self.parts = blocks
         if not self.training:
             chunks = [split_for_inference(len(rows), num_points, np.random.default_rng(0)) for _, rows in blocks]
             self._block_of = [block for block, parts in enumerate(chunks) for _ in parts]
@@ -148,11 +149,18 @@ class S3dis(Dataset[tuple[Tensor, Tensor]]):
         room, rows = self.parts[index]
         if self.training:
             rows = rows[draw(len(rows), self.num_points, sample_generator(True, index))]
-        arrays = self._rooms[room]
-        xyz, rgb, labels = (arrays[key][rows] for key in ("xyz", "rgb", "labels"))
+        points = self._points(room, self._block_of[index], rows)
+        return torch.from_numpy(points), torch.from_numpy(self._rooms[room]["labels"][rows]).long()
+
+    def room_blocks(self, room: int) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """Of a room xyz [N, 3], and of each of its blocks the rows int64 [P] and the points float32 [P, 9]."""
+        blocks = [(block, rows) for block, (number, rows) in enumerate(self._blocks) if number == room]
+        return self._rooms[room]["xyz"], [(rows, self._points(room, block, rows)) for block, rows in blocks]
+
+    def _points(self, room: int, block: int, rows: np.ndarray) -> np.ndarray:
+        xyz, rgb = (self._rooms[room][key][rows] for key in ("xyz", "rgb"))
         place = xyz / self._extents[room]
-        points = np.concatenate([xyz - self._middles[self._block_of[index]], rgb / np.float32(255), place], axis=1)
-        return torch.from_numpy(points), torch.from_numpy(labels).long()
+        return np.concatenate([xyz - self._middles[block], rgb / np.float32(255), place], axis=1)
 
     def room_labels(self, room: int) -> np.ndarray:
         """The labels of all points of a room, int64 [N]."""

@@ -1,16 +1,35 @@
-"""The configuration of a training run: one YAML file, every key of which can be overridden on the command line."""
+"""The configurations of training and measuring: YAML files whose keys can all be overridden on the command line."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any, Literal, NoReturn, TypeVar, get_type_hints
 
+from zoo.data.point_transforms import Axis, PointAugmentation
 from zoo.errors import InputError
 
-DataName = Literal["videos", "clouds", "fingertip", "direction", "tabletop"]
+DataName = Literal[
+    "auto",
+    "videos",
+    "clouds",
+    "fights",
+    "fingertip",
+    "direction",
+    "tabletop",
+    "isprs",
+    "radhar",
+    "modelnet40",
+    "scanobjectnn",
+    "shapenet_part",
+    "s3dis",
+    "kitti",
+]
+
+
+Config = TypeVar("Config")
 
 
 @dataclass
@@ -26,60 +45,93 @@ class InitConfig:
 
 
 @dataclass
-class DataConfig:
-    """What is learnt.
+class AugmentConfig:
+    """How samples are varied in training; the sets in one file vary theirs themselves.
 
     Args:
-        name: the data set: "videos" and "clouds" are one's own, in folders by class or as `layout` says; the others are
-            sets in one file each.
-        train: of "videos" and "clouds", the part to learn from.
-        val: of "videos" and "clouds", the part by which the best epoch is chosen; without it the last one counts.
-        layout: of videos, such as "folders", "csv" or "kinetics400"; "auto" finds out.
-        videos: the folder of the videos, where `train` and `val` are lists.
-        path: of the sets in one file, the file.
-        hold_out_val: of the sets in one file, choose the best epoch on the validation part; false trains on that part
-            too, once the settings are chosen, and takes the last epoch.
-        num_frames: of a clip; by default 8, and the 16 steps of a fingertip track.
-        image_size: side of the frames that the model sees, in pixels; by default 224, and 64 for fingertip tracks.
-        sampling: of videos, see `zoo.data.sampling`.
-        decoder: of videos, "auto", "decord", "pyav" or "torchcodec".
+        multi_scale_crop: of videos, cut a random part of four sizes (TSN, section 3.3) instead of the middle.
         mirror: of videos, mirror every second clip; classes that name left and right exchange.
         color_jitter: of videos, the largest change of brightness, contrast and saturation.
         randaugment: of videos, operations of RandAugment.
+        points: of clouds, one after another: "rotate" about the upright axis, "scale", "stretch" (a scale for every
+            axis), "translate", "flip", "jitter", "drop" points of whole clouds, "drop_color".
+        up: of clouds, the upright axis.
+    """
+
+    multi_scale_crop: bool = False
+    mirror: bool = False
+    color_jitter: float = 0.0
+    randaugment: int = 0
+    points: list[PointAugmentation] = field(default_factory=list)
+    up: Axis = "z"
+
+
+@dataclass
+class DrawConfig:
+    """How the tracks of "fingertip" and "direction" become clips.
+
+    Args:
+        styles: a moving "dot" or a growing "stroke".
+        scale: the least and the largest multiple of its own scale at which a track is drawn.
+        plain: the share of clips that are drawn in black and white, without noise.
+    """
+
+    styles: list[Literal["dot", "stroke"]] = field(default_factory=lambda: ["dot", "stroke"])
+    scale: tuple[float, float] = (0.9, 3.2)
+    plain: float = 0.4
+
+
+@dataclass
+class DataConfig:
+    """What is learnt, and what it is measured on.
+
+    Args:
+        name: the data set. "videos" and "clouds" are one's own, in folders by class or as `layout` says; "auto" is the
+            one of them that the model takes. The others are described in the modules of zoo.data that bear their names.
+        train: of "videos" and "clouds", the part to learn from; of "kitti", the list of its frames.
+        val: the same of the part by which the best epoch is chosen; without it the last one counts.
+        layout: of videos, such as "folders", "csv" or "kinetics400"; "auto" finds out.
+        videos: the folder of the videos, where `train` and `val` are lists.
+        path: of the other sets, the file or folder.
+        fold: of "fights", "isprs" and "s3dis", the number of the part to test on: sources, sites, areas; 0 for none.
+        hold_out_val: of these and the sets in one file, choose the best epoch on a validation part; false trains on
+            that part too, once the settings are chosen, and takes the last epoch.
+        num_frames: of a clip; by default 8, and the 16 steps of a fingertip track.
+        image_size: side of the frames that the model sees, in pixels; by default 224, and 64 for fingertip tracks.
+        whole_frame: of videos, scale the whole frame to the square that the model sees and cut nothing off.
+        sampling: of videos, see `zoo.data.sampling`.
+        decoder: of videos, "auto", "decord", "pyav" or "torchcodec".
+        num_points: that the model sees at once; by default what is usual for the set.
+        features: of "clouds", what follows xyz.
+        samples_per_scene: in an epoch, of a scene, site or recording.
+        augment: how samples are varied in training.
+        draw: of fingertip tracks.
         bad_files: what is done about a file that cannot be read: "raise", "skip" it, or "resample" another one; more
             than one in a hundred end the run.
         timeout: seconds after which a file counts as bad that is still being read; 0 waits.
-        styles: how fingertip tracks are drawn.
-        scale: the least and the largest multiple of its own scale at which a fingertip track is drawn.
-        plain: the share of fingertip clips that are drawn in black and white, without noise.
-        num_points: that the model sees at once.
-        features: of clouds, what follows xyz: "rgb", "normals", "intensity".
-        samples_per_scene: samples of each scene in an epoch.
         workers: processes that prepare samples; 0 prepares them in the training process.
     """
 
-    name: DataName
+    name: DataName = "auto"
     train: str = ""
     val: str = ""
     layout: str = "auto"
     videos: str | None = None
     path: str = ""
+    fold: int = 0
     hold_out_val: bool = True
     num_frames: int | None = None
     image_size: int | None = None
+    whole_frame: bool = False
     sampling: Literal["uniform", "dense"] = "uniform"
     decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
-    mirror: bool = False
-    color_jitter: float = 0.0
-    randaugment: int = 0
+    num_points: int | None = None
+    features: list[Literal["rgb", "normals", "intensity", "velocity", "time"]] = field(default_factory=list)
+    samples_per_scene: int = 8
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    draw: DrawConfig = field(default_factory=DrawConfig)
     bad_files: Literal["raise", "skip", "resample"] = "raise"
     timeout: float = 0.0
-    styles: list[Literal["dot", "stroke"]] = field(default_factory=lambda: ["dot", "stroke"])
-    scale: tuple[float, float] = (0.9, 3.2)
-    plain: float = 0.4
-    num_points: int = 4096
-    features: list[Literal["rgb", "normals", "intensity"]] = field(default_factory=list)
-    samples_per_scene: int = 8
     workers: int = 0
 
 
@@ -151,6 +203,33 @@ class SystemConfig:
 
 
 @dataclass
+class ValidateConfig:
+    """A measurement.
+
+    Args:
+        model: "arch.tag", "local-dir:PATH" of a checkpoint as training writes it, or an architecture with `checkpoint`.
+        data: what it is measured on; of one's own sets `data.val`.
+        checkpoint: of an architecture, the file of its weights, in any layout that `zoo convert` knows.
+        split: of the sets that have several, "val" to choose settings by, "test" once they are chosen.
+        protocol: of videos "center", "crop10", "dense_10x3" or "twice_x3".
+        votes: of points that are labelled one by one, how often each is seen at least.
+        batch_size: views or clouds that pass through the network together.
+        device: "auto" takes a GPU where there is one.
+        out: a JSON file for the figures, and beside it the confusion matrix as PNG; by default none is written.
+    """
+
+    model: str
+    data: DataConfig = field(default_factory=DataConfig)
+    checkpoint: str | None = None
+    split: Literal["val", "test"] = "test"
+    protocol: Literal["center", "crop10", "dense_10x3", "twice_x3"] = "center"
+    votes: int = 1
+    batch_size: int = 16
+    device: str = "auto"
+    out: str | None = None
+
+
+@dataclass
 class TrainConfig:
     """A training run.
 
@@ -189,10 +268,11 @@ class TrainConfig:
     seed: int = 0
 
 
-def parse_config(arguments: Sequence[str] | None = None, description: str | None = None) -> TrainConfig:
+def parse_config(kind: type[Config], arguments: Sequence[str] | None = None, description: str | None = None) -> Config:
     """The configuration that command-line arguments describe: `--config FILE.yaml` and keys such as `--optim.lr 0.01`.
 
     Args:
+        kind: a dataclass, such as `TrainConfig`.
         arguments: by default those of the process.
         description: for `--help`.
 
@@ -216,13 +296,13 @@ def parse_config(arguments: Sequence[str] | None = None, description: str | None
 
     parser = Parser(description=description)
     parser.add_argument("--config", action="config", help="a YAML file with the keys below")
-    parser.add_class_arguments(TrainConfig)
+    parser.add_class_arguments(kind)
     values = parser.parse_args(arguments).as_dict()
     values.pop("config", None)
-    return from_dict(values)
+    return from_dict(kind, values)
 
 
-def from_dict(values: dict[str, Any]) -> TrainConfig:
+def from_dict(kind: type[Config], values: dict[str, Any]) -> Config:
     """The configuration whose keys and values ``dataclasses.asdict`` gave."""
-    parts: dict[str, Any] = {"data": DataConfig, "init": InitConfig, "optim": OptimConfig, "system": SystemConfig}
-    return TrainConfig(**{key: parts[key](**value) if key in parts else value for key, value in values.items()})
+    parts: dict[str, Any] = {name: hint for name, hint in get_type_hints(kind).items() if is_dataclass(hint)}
+    return kind(**{key: from_dict(parts[key], value) if key in parts else value for key, value in values.items()})

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from zoo.data import fingertip, tabletop
+from zoo.create import create_transform
+from zoo.data import fights, fingertip, isprs, kitti, object_sets, radhar, s3dis, shapenet_part, tabletop
 from zoo.data.bad_files import BadFile, collate_guarded
+from zoo.data.kitti_frustum import KittiFrustums
 from zoo.data.mirrored_classes import mirrored_classes
-from zoo.data.point_dataset import PointFolder
+from zoo.data.point_dataset import PointArrays, PointFolder
+from zoo.data.point_transforms import PointTransform, point_augmentations
 from zoo.data.video_augment import VideoAugment
 from zoo.data.video_dataset import VideoDataset
 from zoo.data.video_sets import Layout, find_videos
-from zoo.engine.config import DataConfig
+from zoo.engine.config import AugmentConfig, DataConfig
 from zoo.engine.order import Key, Samples
 from zoo.errors import InputError
+from zoo.registry import architecture_task
 from zoo.weights import PointInput, VideoInput
 
 NUM_FRAMES, IMAGE_SIZE = 8, 224  # of videos, where the configuration does not say otherwise
+RESIZE_RATIO = 256 / 224  # of a frame's short side to the crop from it
 TRACK_SIZE = 64  # of drawn tracks
+VAL_SHARE = 10  # of sets without a validation part of their own, every tenth object is kept for it
+OBJECT_INPUT = PointInput(1024, (), "mean", "unit_sphere")
+PART_INPUT = PointInput(2048, ("normals",), "mean", "unit_sphere")
+ROOM_INPUT = PointInput(4096, ("rgb", "normalized_xyz"), "floor", "none", "blocks")
+FRUSTUM_INPUT = PointInput(1024, ("intensity",), "none", "none")
+TABLE_INPUT = PointInput(4096, ("rgb",))
 
-Batch = tuple[tuple[Tensor, ...], Tensor]
+Batch = tuple[tuple[Tensor, ...], Any]
 
 
 @dataclass(frozen=True)
@@ -37,73 +49,245 @@ class Sets:
         val: the part to choose the best epoch by, if there is one.
         class_names: in the order of the labels.
         input: the preprocessing that a model of them has.
+        complete: the samples need no preprocessing but to be turned over, [N, C] to [C, N].
     """
 
     train: Dataset[Any]
     val: Dataset[Any] | None
     class_names: tuple[str, ...]
     input: VideoInput | PointInput
+    complete: bool = False
 
 
-def open_sets(data: DataConfig) -> Sets:
-    """The data sets of ``data``.
+def open_sets(data: DataConfig, model: str) -> Sets:
+    """The data sets of ``data`` for an architecture ``model``.
 
     Raises:
-        InputError: they cannot be read, or the configuration does not say where they are.
+        InputError: they cannot be read, do not suit the model, or the configuration does not say where they are.
     """
-    if data.name in ("videos", "clouds"):
-        if not data.train:
-            raise InputError(f"data.train is missing: give the folder of the {data.name} to learn from")
-        return _videos(data) if data.name == "videos" else _clouds(data)
-    if not data.path:
-        raise InputError(f"data.path is missing: give the file of {data.name}")
-    split: Any = "train" if data.hold_out_val else "train+val"
-    train = _one_file(data, split)
-    val = _one_file(data, "val") if data.hold_out_val else None
-    if data.name == "tabletop":
-        return Sets(train, val, tabletop.CLASS_NAMES, PointInput(data.num_points, features=("rgb",)))
-    names = fingertip.CLASS_NAMES if data.name == "fingertip" else fingertip.DIRECTIONS
-    side, num_frames = data.image_size or TRACK_SIZE, data.num_frames or fingertip.NUM_STEPS
-    return Sets(train, val, names, VideoInput(num_frames, side, side, "squash"))
+    data = named(data, model)
+    sets = _OPENERS[data.name](data)
+    if (architecture_task(model) == "video_classification") != isinstance(sets.input, VideoInput):
+        raise InputError(f"{model} does not take what data.name {data.name!r} gives: take another model")
+    return sets
+
+
+def named(data: DataConfig, model: str) -> DataConfig:
+    """The same with "auto" settled by what ``model`` takes.
+
+    Raises:
+        InputError: it is not said where the data are.
+    """
+    if data.name == "auto":
+        is_video = architecture_task(model) == "video_classification"
+        data = dataclasses.replace(data, name="videos" if is_video else "clouds")
+    if data.name not in ("videos", "clouds") and not data.path:
+        raise InputError(f"data.path is missing: give the file or folder of {data.name}")
+    return data
+
+
+def transforms(model: nn.Module, sets: Sets, augment: AugmentConfig) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The preprocessing of ``model`` for the samples of training, varied at random, and for those of validation.
+
+    Raises:
+        InputError: an augmentation does not fit the task.
+    """
+    spec: Any = model.spec
+    if isinstance(spec.input, VideoInput):
+        return create_transform(model, training=augment.multi_scale_crop), create_transform(model)
+    if "drop" in augment.points and architecture_task(spec.architecture) != "point_classification":
+        raise InputError("data.augment.points 'drop' is for whole clouds: the labels of points would not follow")
+    plain: Any = PointTransform("none", "none") if sets.complete else create_transform(model)
+    varied = point_augmentations(augment.points, augment.up, spec.input.features)
+    return dataclasses.replace(plain, augmentations=varied), plain
+
+
+def video_input(data: DataConfig) -> VideoInput:
+    """The preprocessing of videos: the authors' ratio of resizing to cropping, at any size."""
+    side = data.image_size or IMAGE_SIZE
+    mode: Any = "squash" if data.whole_frame else "center"
+    return VideoInput(data.num_frames or NUM_FRAMES, round(side * RESIZE_RATIO), side, mode)
+
+
+def track_renderer(data: DataConfig) -> fingertip.GestureRenderer:
+    """What draws the tracks of fingertips."""
+    draw = data.draw
+    return fingertip.GestureRenderer(data.image_size or TRACK_SIZE, tuple(draw.styles), draw.scale, draw.plain)
+
+
+def fold_parts(data: DataConfig, parts: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """Which of ``parts`` to train, validate and test on: fold k tests on the k-th and validates on the next.
+
+    Raises:
+        InputError: there is no such fold.
+    """
+    if not 0 <= data.fold <= len(parts):
+        raise InputError(f"data.fold is {data.fold}: {data.name} has the folds 1 to {len(parts)}, and 0 for none")
+    test = [parts[data.fold - 1]] if data.fold else []
+    val = [parts[data.fold % len(parts)]] if data.hold_out_val else []
+    return [part for part in parts if part not in (*test, *val)], val, test
 
 
 def _videos(data: DataConfig) -> Sets:
-    num_frames, side = data.num_frames or NUM_FRAMES, data.image_size or IMAGE_SIZE
+    if not data.train:
+        raise InputError("data.train is missing: give the folder or list of the videos to learn from")
     layout = cast(Layout, data.layout)
     found = find_videos(data.train, layout, data.videos)
-    mirror = mirrored_classes(found.class_names) if data.mirror else None
-    augment = VideoAugment(mirror, data.color_jitter, data.randaugment)
-    train = VideoDataset(
-        found.samples,
-        found.class_names,
-        num_frames,
-        data.sampling,
-        training=True,
-        decoder=data.decoder,
-        augment=augment,
-    )
     val = None
     if data.val:
-        samples = find_videos(data.val, layout, data.videos, class_names=found.class_names).samples
-        val = VideoDataset(samples, found.class_names, num_frames, data.sampling, training=False, decoder=data.decoder)
-    return Sets(train, val, found.class_names, VideoInput(num_frames, round(side * 256 / 224), side))
+        val = find_videos(data.val, layout, data.videos, class_names=found.class_names).samples
+    return _video_sets(data, found.samples, val, found.class_names)
+
+
+def _fights(data: DataConfig) -> Sets:
+    train, val, _ = fights.clips_of(fights.read_clips(data.path), data.fold, data.hold_out_val)
+    samples = [[(clip.path, clip.label) for clip in clips] for clips in (train, val)]
+    return _video_sets(data, samples[0], samples[1] or None, fights.CLASS_NAMES)
+
+
+def _video_sets(data: DataConfig, train: Any, val: Any, class_names: tuple[str, ...]) -> Sets:
+    preprocessing, augment = video_input(data), data.augment
+    mirror = mirrored_classes(class_names) if augment.mirror else None
+    changes = VideoAugment(mirror, augment.color_jitter, augment.randaugment)
+    datasets = [
+        None
+        if samples is None
+        else VideoDataset(
+            samples,
+            class_names,
+            preprocessing.num_frames,
+            data.sampling,
+            training=training,
+            decoder=data.decoder,
+            augment=changes,
+        )
+        for samples, training in ((train, True), (val, False))
+    ]
+    return Sets(cast(Any, datasets[0]), datasets[1], class_names, preprocessing)
 
 
 def _clouds(data: DataConfig) -> Sets:
-    train = PointFolder(data.train, data.num_points, data.features)
+    if not data.train:
+        raise InputError("data.train is missing: give the folder of the clouds to learn from")
+    preprocessing = _with_points(dataclasses.replace(OBJECT_INPUT, features=tuple(data.features)), data)
+    train = PointFolder(data.train, preprocessing.num_points, data.features)
     val = None
     if data.val:
-        val = PointFolder(data.val, data.num_points, data.features, training=False, class_names=train.class_names)
-    return Sets(train, val, train.class_names, PointInput(data.num_points, tuple(data.features)))
+        val = PointFolder(data.val, preprocessing.num_points, data.features, False, train.class_names)
+    return Sets(train, val, train.class_names, preprocessing)
 
 
-def _one_file(data: DataConfig, split: Any) -> Dataset[Any]:
-    if data.name == "tabletop":
-        return tabletop.TabletopDataset(data.path, split, data.num_points, data.samples_per_scene)
-    renderer = fingertip.GestureRenderer(data.image_size or TRACK_SIZE, tuple(data.styles), data.scale, data.plain)
-    if data.name == "direction":
-        return fingertip.DirectionDataset(data.path, split, renderer, data.num_frames or fingertip.NUM_STEPS)
-    return fingertip.FingertipDataset(data.path, split, renderer)
+def _fingertip(data: DataConfig) -> Sets:
+    renderer, num_frames = track_renderer(data), data.num_frames or fingertip.NUM_STEPS
+    names = fingertip.CLASS_NAMES if data.name == "fingertip" else fingertip.DIRECTIONS
+
+    def part(split: Any) -> Dataset[Any]:
+        if data.name == "direction":
+            return fingertip.DirectionDataset(data.path, split, renderer, num_frames)
+        return fingertip.FingertipDataset(data.path, split, renderer)
+
+    return Sets(*_by_split(data, part), names, VideoInput(num_frames, renderer.size, renderer.size, "squash"))
+
+
+def _tabletop(data: DataConfig) -> Sets:
+    preprocessing = _with_points(TABLE_INPUT, data)
+
+    def part(split: Any) -> Dataset[Any]:
+        return tabletop.TabletopDataset(data.path, split, preprocessing.num_points, data.samples_per_scene)
+
+    return Sets(*_by_split(data, part), tabletop.CLASS_NAMES, preprocessing)
+
+
+def _radhar(data: DataConfig) -> Sets:
+    preprocessing = _with_points(radhar.INPUT, data)
+
+    def part(split: Any) -> Dataset[Any]:
+        return radhar.RadharDataset(data.path, split, preprocessing.num_points, data.samples_per_scene)
+
+    return Sets(*_by_split(data, part), radhar.CLASS_NAMES, preprocessing)
+
+
+def _isprs(data: DataConfig) -> Sets:
+    preprocessing = _with_points(isprs.INPUT, data)
+    _, val, test = fold_parts(data, isprs.SITES)
+
+    def part(split: Literal["train", "val"], held_out: list[str]) -> isprs.IsprsDataset:
+        return isprs.IsprsDataset(data.path, split, held_out, preprocessing.num_points, data.samples_per_scene)
+
+    train = part("train", [*val, *test])
+    return Sets(train, part("val", val) if val else None, isprs.CLASS_NAMES, preprocessing)
+
+
+def _objects(data: DataConfig) -> Sets:
+    preprocessing = _with_points(OBJECT_INPUT, data)
+    opener: Any = object_sets.modelnet40 if data.name == "modelnet40" else object_sets.scanobjectnn
+    train: PointArrays = opener(data.path, "train", num_points=preprocessing.num_points)
+    if not data.hold_out_val:
+        return Sets(train, None, train.class_names, preprocessing)
+    val: PointArrays = opener(data.path, "train", num_points=preprocessing.num_points)
+    val.training = False
+    kept = [index for index in range(len(train)) if index % VAL_SHARE]
+    held_out = [index for index in range(len(train)) if index % VAL_SHARE == 0]
+    return Sets(Subset(train, kept), Subset(val, held_out), train.class_names, preprocessing)
+
+
+def _shapenet_part(data: DataConfig) -> Sets:
+    preprocessing = _with_points(PART_INPUT, data)
+
+    def part(split: Any) -> Dataset[Any]:
+        return shapenet_part.ShapeNetPart(data.path, split, preprocessing.num_points)
+
+    return Sets(*_by_split(data, part), shapenet_part.PART_NAMES, preprocessing)
+
+
+def _s3dis(data: DataConfig) -> Sets:
+    preprocessing = _with_points(ROOM_INPUT, data)
+    train, val, _ = fold_parts(data, s3dis.AREAS)
+    return Sets(
+        s3dis.S3dis(data.path, train, True, preprocessing.num_points),
+        s3dis.S3dis(data.path, val, False, preprocessing.num_points) if val else None,
+        s3dis.CLASS_NAMES,
+        preprocessing,
+        complete=True,
+    )
+
+
+def _kitti(data: DataConfig) -> Sets:
+    preprocessing = _with_points(FRUSTUM_INPUT, data)
+
+    def part(listing: str, training: bool) -> KittiFrustums:
+        return KittiFrustums(data.path, training, preprocessing.num_points, kitti.read_frame_ids(listing))
+
+    if not data.train:
+        raise InputError("data.train is missing: give the list of the frames to learn from, as ImageSets/train.txt")
+    train, val = part(data.train, True), part(data.val, False) if data.val else None
+    return Sets(train, val, train.class_names, preprocessing)
+
+
+_OPENERS: dict[str, Callable[[DataConfig], Sets]] = {
+    "videos": _videos,
+    "clouds": _clouds,
+    "fights": _fights,
+    "fingertip": _fingertip,
+    "direction": _fingertip,
+    "tabletop": _tabletop,
+    "isprs": _isprs,
+    "radhar": _radhar,
+    "modelnet40": _objects,
+    "scanobjectnn": _objects,
+    "shapenet_part": _shapenet_part,
+    "s3dis": _s3dis,
+    "kitti": _kitti,
+}
+
+
+def _with_points(usual: PointInput, data: DataConfig) -> PointInput:
+    return dataclasses.replace(usual, num_points=data.num_points or usual.num_points)
+
+
+def _by_split(data: DataConfig, part: Callable[[str], Dataset[Any]]) -> tuple[Dataset[Any], Dataset[Any] | None]:
+    """The parts to train and to validate on, of a set that knows both."""
+    return (part("train"), part("val")) if data.hold_out_val else (part("train+val"), None)
 
 
 def make_loader(

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from zoo.create import create_model, create_transform
+from zoo.create import create_model
 from zoo.data.bad_files import BadFiles, GuardedDataset, Policy
 from zoo.engine import distributed
 from zoo.engine.checkpoint import (
@@ -31,7 +31,7 @@ from zoo.engine.checkpoint import (
     save_checkpoint,
 )
 from zoo.engine.config import TrainConfig
-from zoo.engine.data import Batch, Sets, make_loader, open_sets
+from zoo.engine.data import Batch, Sets, make_loader, open_sets, transforms
 from zoo.engine.init import init_weights
 from zoo.engine.journal import Journal, Steps
 from zoo.engine.metrics import accuracy, confusion_matrix, mean_iou
@@ -91,7 +91,7 @@ class _Run:
         if config.system.amp == "fp16" and device.type != "cuda":
             raise InputError("system.amp fp16 is for GPUs: take bf16 on a CPU")
         torch.manual_seed(seed_of(config.seed))
-        self.sets = open_sets(config.data)
+        self.sets = open_sets(config.data, config.model)
         found = newest_checkpoint(self.out) if config.resume == "auto" else None
         if not found and any(self.out.glob(f"*/{STATE_NAME}")):
             raise InputError(f"{self.out} holds a run: go on with it by --resume auto, or name another folder in --out")
@@ -100,7 +100,8 @@ class _Run:
         self.out.mkdir(parents=True, exist_ok=True)
         self.journal = Journal(config, self.rank == 0, self.progress.epoch)
         self.model = _create(config, self.sets, device, start=not state)
-        samples = self._samples(self.sets.train, config.data.bad_files)
+        varied, plain = transforms(self.model, self.sets, config.data.augment)
+        samples = self._samples(self.sets.train, varied, config.data.bad_files)
         name = "bad_files.txt" if self.rank == 0 else f"bad_files.{self.rank}.txt"
         self.bad_files = BadFiles(self.out / name, len(samples))
         self.schedule = Schedule(
@@ -117,7 +118,7 @@ class _Run:
         self.val: Samples | None = None
         if self.sets.val is not None:  # where every sample counts once
             self.val = self._samples(
-                self.sets.val, "skip" if config.data.bad_files == "resample" else config.data.bad_files
+                self.sets.val, plain, "skip" if config.data.bad_files == "resample" else config.data.bad_files
             )
 
         self.optimizer = create_optimizer(self.model, config.optim, config.batch_size)
@@ -142,9 +143,9 @@ class _Run:
         self.loss = _Loss(config, self.model.num_classes, device)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
-    def _samples(self, dataset: Any, bad_files: Policy) -> Samples:
-        """``dataset`` with the model's preprocessing; files that cannot be read are guarded against."""
-        prepared = Prepared(dataset, create_transform(self.model))
+    def _samples(self, dataset: Any, transform: Any, bad_files: Policy) -> Samples:
+        """``dataset`` with its preprocessing; files that cannot be read are guarded against."""
+        prepared = Prepared(dataset, transform)
         path_of = getattr(dataset, "path_of", str)
         return Samples(GuardedDataset(prepared, bad_files, path_of, self.config.data.timeout or None), self.config.seed)
 
@@ -329,8 +330,6 @@ def _create(config: TrainConfig, sets: Sets, device: torch.device, start: bool) 
     num_classes = len(sets.class_names)
     if config.num_classes not in (None, num_classes):
         raise InputError(f"num_classes is {config.num_classes}, but the data have {num_classes}: leave it out")
-    if (architecture_task(config.model) == "video_classification") != isinstance(sets.input, VideoInput):
-        raise InputError(f"{config.model} does not take what data.name {config.data.name!r} gives: take another model")
     arguments, weights = dict(config.model_args), config.init.weights
     is_video = architecture_task(config.model) == "video_classification"
     if start and weights == "auto" and is_video:

@@ -1,0 +1,235 @@
+"""What a model is measured on: the part of a data set that it never saw, as the protocols take it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from zoo.data import fights, fingertip, isprs, object_sets, radhar, s3dis, shapenet_part, tabletop
+from zoo.data.bad_files import GuardedDataset
+from zoo.data.point_dataset import PointFolder
+from zoo.data.point_transforms import PointTransform
+from zoo.data.sampling import eval_clips
+from zoo.data.scene_parts import scene_parts
+from zoo.data.video_sets import Layout, find_videos
+from zoo.data.video_views import VideoViews, read_views, video_views
+from zoo.engine.config import ValidateConfig
+from zoo.engine.data import fold_parts, named, track_renderer
+from zoo.engine.protocols import Cloud
+from zoo.errors import InputError
+from zoo.registry import architecture_task
+from zoo.weights import PointInput, VideoInput, WeightsSpec
+
+DRAWING_SEED = 1  # of tracks that are measured on; in training they are drawn with others
+
+log = logging.getLogger("zoo")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A part of a data set.
+
+    Attributes:
+        samples: as ``zoo.engine.protocols.evaluate`` takes them.
+        name: what it is, for the results.
+        protocol: what is looked at of a sample, for the results.
+        settings: further arguments of ``evaluate``.
+    """
+
+    samples: Iterable[Any]
+    name: str
+    protocol: str = "one view"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def open_measured(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+    """The part of ``config.data`` to measure a model on.
+
+    Args:
+        config: the measurement.
+        spec: of the model.
+
+    Raises:
+        InputError: the data cannot be read, or do not suit the model.
+    """
+    data = named(config.data, spec.architecture)
+    config = dataclasses.replace(config, data=data)
+    is_video = architecture_task(spec.architecture) == "video_classification"
+    if is_video != (data.name in VIDEO_SETS) or data.name not in _OPENERS:
+        raise InputError(f"{spec.name} is not measured on data.name {data.name!r}: take another set or model")
+    measured = _OPENERS[data.name](config, spec)
+    by_point = architecture_task(spec.architecture) in ("semantic_segmentation", "part_segmentation")
+    settings: dict[str, Any] = {"batch_size": config.batch_size, **measured.settings}
+    if not by_point:
+        return dataclasses.replace(measured, settings=settings)
+    protocol = f"every point, {config.votes} vote{'s'[: config.votes != 1]}"
+    return dataclasses.replace(measured, protocol=protocol, settings=settings | {"num_votes": config.votes})
+
+
+class _Views(Dataset[Any]):
+    """Videos as (views uint8 [V, T, C, S, S], label)."""
+
+    def __init__(self, samples: list[tuple[Any, int]], views: VideoViews, num_frames: int):
+        self.samples, self.views, self.num_frames = samples, views, num_frames
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        path, label = self.samples[index]
+        views = self.views
+
+        def choose(num_video_frames: int) -> list[list[int]]:
+            return eval_clips(num_video_frames, self.num_frames, views.sampling, views.num_clips)
+
+        return read_views(path, choose, views), label
+
+    def path_of(self, index: int) -> str:
+        return str(self.samples[index][0])
+
+
+def _videos(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+    if not config.data.val:
+        raise InputError("data.val is missing: give the folder or list of the videos to measure on")
+    names = spec.class_names or None
+    found = find_videos(config.data.val, cast(Layout, config.data.layout), config.data.videos, class_names=names)
+    return _of_videos(config, spec, list(found.samples), f"{len(found.samples)} videos of {config.data.val}")
+
+
+def _fights(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+    data = config.data
+    _, val, test = fights.clips_of(fights.read_clips(data.path), data.fold, data.hold_out_val)
+    clips = val if config.split == "val" else test
+    sources = sorted({clip.source for clip in clips})
+    measured = _of_videos(
+        config,
+        spec,
+        [(clip.path, clip.label) for clip in clips],
+        f"fights, fold {data.fold}, {len(clips)} {config.split} clips of {len(sources)} sources",
+    )
+    groups = [sources.index(clip.source) for clip in clips]
+    return dataclasses.replace(measured, settings=measured.settings | {"groups": groups})
+
+
+def _of_videos(config: ValidateConfig, spec: WeightsSpec, samples: list[Any], name: str) -> Measured:
+    assert isinstance(spec.input, VideoInput)
+    views = video_views(config.protocol, spec.input)
+    dataset = _Views(samples, views, spec.input.num_frames)
+    return Measured(_read(dataset, config), name, views.name, {"views": views.to_json()})
+
+
+def _read(dataset: Any, config: ValidateConfig) -> Iterator[Any]:
+    """The samples of ``dataset``, read by ``data.workers`` processes; a bad file is skipped only if that is wanted."""
+    policy, timeout = config.data.bad_files, config.data.timeout or None
+    guarded = GuardedDataset(dataset, "raise" if policy == "raise" else "skip", dataset.path_of, timeout)
+    for sample, bad in DataLoader(guarded, batch_size=None, num_workers=config.data.workers):
+        for file in bad:
+            log.warning("%s is left out: %s", file.path, file.reason)
+        if sample is not None:
+            yield sample
+
+
+def _fingertip(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+    renderer = track_renderer(config.data)
+    tracks = fingertip.FingertipDataset(config.data.path, cast(Any, config.split), renderer, seed=DRAWING_SEED)
+    drawing = f"drawn as {' or '.join(renderer.styles)}, {renderer.scale[0]:g} to {renderer.scale[1]:g} times its scale"
+    name = f"fingertip, {len(tracks)} {config.split} tracks {drawing}, {renderer.size} pixels"
+    return Measured(_items(tracks), name, settings={"views": vars(renderer)})
+
+
+def _clouds(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+    if not config.data.val:
+        raise InputError("data.val is missing: give the folder of the clouds to measure on")
+    files = [each for each in spec.input.features if each != "normalized_xyz"]  # type: ignore[union-attr]
+    clouds = PointFolder(config.data.val, _num_points(spec), files, False, spec.class_names or None)
+    return Measured(_items(clouds), f"{len(clouds)} clouds of {config.data.val}")
+
+
+def _objects(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+    opener: Any = object_sets.modelnet40 if config.data.name == "modelnet40" else object_sets.scanobjectnn
+    objects = opener(config.data.path, "test", num_points=_num_points(spec))
+    return Measured(_items(objects), f"{config.data.name}, {len(objects)} test objects")
+
+
+def _radhar(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+    windows = radhar.RadharDataset(config.data.path, config.split, _num_points(spec))
+    name = f"radhar, {len(windows)} windows of {len(windows.recordings)} {config.split} recordings"
+    return Measured(_items(windows), name, settings={"groups": [recording for recording, _ in windows.windows]})
+
+
+def _tabletop(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+    scenes = tabletop.read_scenes(config.data.path, config.split)
+    clouds = (_divided(points, labels, spec) for points, labels in scenes)
+    return Measured(clouds, f"mOSD tabletop, {len(scenes)} {config.split} scenes", settings={"merge": "mean"})
+
+
+def _isprs(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+    _, val, test = fold_parts(config.data, isprs.SITES)
+    sites = val if config.split == "val" else test
+    scenes = [scene for scene in isprs.read_scenes(config.data.path) if scene.site in sites]
+    clouds = (_divided(isprs.scene_features(scene.points), scene.labels, spec) for scene in scenes)
+    return Measured(clouds, f"ISPRS, {len(scenes)} scenes of {', '.join(sites)}", settings={"merge": "mean"})
+
+
+def _shapenet_part(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+    shapes = shapenet_part.ShapeNetPart(config.data.path, config.split, _num_points(spec), normalize=False)
+
+    def clouds() -> Iterator[Cloud]:
+        for index in range(len(shapes)):
+            points, shape, labels = shapes.shape(index)
+            yield Cloud(points, labels, shape)
+
+    return Measured(clouds(), f"ShapeNet Part, {len(shapes)} {config.split} shapes")
+
+
+def _s3dis(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+    _, val, test = fold_parts(config.data, s3dis.AREAS)
+    areas = val if config.split == "val" else test
+    rooms = s3dis.S3dis(config.data.path, areas, False, _num_points(spec))
+
+    def clouds() -> Iterator[Cloud]:
+        for room in range(len(rooms.rooms)):
+            xyz, blocks = rooms.room_blocks(room)
+            yield Cloud(xyz, rooms.room_labels(room), blocks=blocks)
+
+    name = f"S3DIS, {len(rooms.rooms)} rooms of area {', '.join(map(str, areas))}"
+    return Measured(
+        clouds(), name, settings={"transform": PointTransform("none", "none")}
+    )  # blocks have all nine channels
+
+
+VIDEO_SETS = ("videos", "fights", "fingertip")
+_OPENERS: dict[str, Callable[[ValidateConfig, WeightsSpec], Measured]] = {
+    "videos": _videos,
+    "fights": _fights,
+    "fingertip": _fingertip,
+    "clouds": _clouds,
+    "modelnet40": _objects,
+    "scanobjectnn": _objects,
+    "radhar": _radhar,
+    "tabletop": _tabletop,
+    "isprs": _isprs,
+    "shapenet_part": _shapenet_part,
+    "s3dis": _s3dis,
+}
+
+
+def _divided(points: np.ndarray, labels: np.ndarray, spec: WeightsSpec) -> Cloud:
+    """A scene in the parts in which `zoo.load` looks at it."""
+    assert isinstance(spec.input, PointInput)
+    parts = scene_parts(points, spec.input.parts, spec.input.num_points)
+    return Cloud(points, labels, blocks=[(part, points[part]) for part in parts])
+
+
+def _items(dataset: Any) -> Iterator[Any]:
+    return (dataset[index] for index in range(len(dataset)))
+
+
+def _num_points(spec: WeightsSpec) -> int:
+    return cast(int, spec.input.num_points)  # type: ignore[union-attr]
