@@ -83,6 +83,16 @@ def test_predict_as_text_and_json(gesture_model, capfd, clip, cloud, tmp_path):
     assert {entry["label"] for entry in answer["top"]} == {"background", "object"}
 
 
+def test_a_bad_file_does_not_stop_the_others(gesture_model, capfd, clip, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    code, out, err = run(capfd, "predict", gesture_model, tmp_path / "bad.mp4", clip, tmp_path / "none.mp4", "--json")
+    assert code == 1 and json.loads(out)["input"] == str(clip)
+    first, second = err.splitlines()
+    assert first.startswith("error: ") and "bad.mp4" in first and "none.mp4" in second
+    code, out, _ = run(capfd, "predict", gesture_model, tmp_path / "bad.mp4", tmp_path / "none.mp4")
+    assert code == 2 and not out
+
+
 def test_unusual_input_is_one_warning(gesture_model, capfd, tmp_path):
     write_video(tmp_path / "short.mp4", np.zeros((3, 64, 64, 3), np.uint8), fps=8)
     with pytest.warns(UserWarning) as caught:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from zoo.errors import ZooError
+from zoo.errors import InputError, ZooError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -21,17 +21,17 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 on success, 2 where the user has to mend something."""
+    """Run one command; 0 on success, 2 where the user has to mend something, 1 where that is some of many files."""
     parser = _build_parser()
     options = parser.parse_args(arguments)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     return exit_code(lambda: options.command(options))
 
 
-def exit_code(command: Callable[[], None]) -> int:
-    """Run ``command``: 0 on success; 2, and one sentence on standard error, where the user has to mend something."""
+def exit_code(command: Callable[[], int | None]) -> int:
+    """Run ``command``: 0 or what it gives; 2, and one sentence on standard error, where something is to be mended."""
     try:
-        command()
+        return command() or 0
     except ZooError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -41,7 +41,6 @@ def exit_code(command: Callable[[], None]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    return 0
 
 
 def _build_parser() -> _Parser:
@@ -109,7 +108,8 @@ def _info(options: argparse.Namespace) -> None:
         print(f"{label + ':':<13} {value}")
 
 
-def _predict(options: argparse.Namespace) -> None:
+def _predict(options: argparse.Namespace) -> int:
+    """Predict file after file; 0, or 1 where some of them could not be predicted, and 2 where none could."""
     import zoo
     from zoo.data.outputs import check_output
 
@@ -118,8 +118,14 @@ def _predict(options: argparse.Namespace) -> None:
     predictor = zoo.load(options.name, options.device)
     if options.save:
         check_output(options.save, predictor.saved_as)
+    failures = 0
     for path in options.inputs:
-        prediction = predictor(path, category=options.category)
+        try:
+            prediction = predictor(path, category=options.category)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failures += 1
+            continue
         if options.json:
             print(json.dumps(prediction.to_json(options.topk), allow_nan=False))
         else:
@@ -129,6 +135,7 @@ def _predict(options: argparse.Namespace) -> None:
             print("  " + ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in prediction.timings_ms.items()))
         if options.save:
             prediction.save(options.save)
+    return 2 if failures == len(options.inputs) else int(failures > 0)
 
 
 def _convert(options: argparse.Namespace) -> None:

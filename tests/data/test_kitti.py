@@ -74,6 +74,7 @@ def test_labels_have_the_columns_of_the_benchmark(root):
 def test_a_frustum_has_the_car_and_what_lies_behind(root):
     data = KittiFrustums(root, training=False, num_points=2000)
     assert len(data) == 1  # the cyclist is too low
+    assert data.path_of(0).endswith("velodyne/000007.bin")
     (points, class_id), target = data[0]
     assert points.shape == (2000, 4) and points.dtype == torch.float32 and data.class_names[class_id] == "Car"
     mask = target["mask_logits"].bool()

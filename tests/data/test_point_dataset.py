@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from zoo.data.bad_files import BadFiles, GuardedDataset
 from zoo.data.class_names import class_names
 from zoo.data.object_sets import SCANOBJECTNN_CLASSES, modelnet40, scanobjectnn
 from zoo.data.point_dataset import PointArrays, PointFolder, PointScenes
@@ -52,6 +53,18 @@ def test_folders_that_cannot_be_used_are_named(folder, tmp_path):
     (folder / "empty").mkdir()
     with pytest.raises(InputError, match="no folders with clouds"):
         PointFolder(folder / "empty")
+
+
+def test_clouds_that_cannot_be_read_are_listed_by_their_paths(folder, tmp_path):
+    bad = folder / "ball" / "1.txt"
+    bad.write_text("no numbers")
+    data = PointFolder(folder)
+    guarded = GuardedDataset(data, "skip", data.path_of)
+    bad_files = BadFiles(tmp_path / "bad_files.txt", len(data), limit=0.5)
+    for index in range(len(data)):
+        bad_files.add(guarded[index].bad)
+    (line,) = (tmp_path / "bad_files.txt").read_text().splitlines()
+    assert line.split("\t")[0] == str(bad)
 
 
 def test_scenes_are_sampled_in_training_and_covered_outside(tmp_path):

@@ -38,6 +38,7 @@ def test_parts_follow_one_another():
 def test_a_sample_is_points_with_their_shape_and_labels(release):
     data = ShapeNetPart(release, "train+val", num_points=128)
     assert len(data) == 2 and data.class_names == PART_NAMES
+    assert data.path_of(1) == str(data.files[1][0])
     (points, shape), labels = data[1]
     assert points.shape == (128, 6) and points.dtype == torch.float32
     assert SHAPE_NAMES[shape] == "Lamp" and set(labels.tolist()) <= {24, 27} and labels.dtype == torch.int64

@@ -1,9 +1,11 @@
 """Which samples a step takes: all processes together take each sample once, wherever a run begins."""
 
+import numpy as np
 import pytest
 import torch
 
-from zoo.engine.order import Prepared, Samples, Schedule, share_of
+from zoo.data.shards import SHARDS_TOGETHER
+from zoo.engine.order import Prepared, Samples, Schedule, permutation, share_of
 from zoo.errors import InputError
 
 
@@ -31,6 +33,20 @@ def test_however_it_is_shared_a_step_takes_the_same_samples(world_size, accumula
 def test_a_run_that_goes_on_takes_what_was_left():
     whole, rest = steps(1), steps(1, first_step=4)
     assert rest == {step: keys for step, keys in whole.items() if step >= 4}
+
+
+def test_an_epoch_reads_a_few_shards_at_a_time():
+    sizes = (3, 5, 4, 6, 2, 7, 1, 5, 4, 3)
+    shard_of = np.repeat(np.arange(len(sizes)), sizes)
+    orders = [permutation(40, sizes, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    for order in orders:
+        assert sorted(order) == list(range(40))
+        shards = shard_of[order].tolist()
+        group_of = {shard: place // SHARDS_TOGETHER for place, shard in enumerate(dict.fromkeys(shards))}
+        groups = [group_of[shard] for shard in shards]
+        assert groups == sorted(groups)  # none comes back to a shard that others have followed
+        assert np.count_nonzero(np.diff(shards)) > 20  # and within a group they are mixed
 
 
 def test_what_cannot_be_shared_is_refused():

@@ -134,19 +134,26 @@ class KittiFrustums(Dataset[Sample]):
             target = _target(frustum.label, frustum.label.contains(points[:, :3]), center, heading, angle)
         return (torch.from_numpy(turned.astype(np.float32)), torch.tensor(frustum.class_id)), target
 
+    def path_of(self, index: int) -> str:
+        """The scan that the sample ``index`` is taken from, for messages and lists of bad files."""
+        return str(self._scan(self.frustums[index].frame))
+
     def calibration(self, frame: str) -> Calibration:
         """That of a frame."""
         return read_calibration(self.root / "calib" / f"{frame}.txt")
 
     def _visible(self, frame: str) -> tuple[np.ndarray, np.ndarray]:
         """The points of a frame in the picture: [N, 4] in the camera's coordinates, and their pixels [N, 2]."""
-        calibration, laser = self.calibration(frame), read_laser(self.root / "velodyne" / f"{frame}.bin")
+        calibration, laser = self.calibration(frame), read_laser(self._scan(frame))
         laser = laser[laser[:, 0] > MIN_DISTANCE]
         points = np.concatenate([calibration.to_camera(laser[:, :3]), laser[:, 3:]], axis=1)
         points = points[points[:, 2] > 0]
         pixels = calibration.to_image(points[:, :3])
         kept = _inside(pixels, np.array([0, 0, *_picture_size(self.root / "image_2" / f"{frame}.png")]))
         return points[kept], pixels[kept]
+
+    def _scan(self, frame: str) -> Path:
+        return self.root / "velodyne" / f"{frame}.bin"
 
     def _angle(self, frame: str, box: np.ndarray) -> float:
         """The angle that turns the middle of the frustum to the front."""

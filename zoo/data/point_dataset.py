@@ -20,12 +20,61 @@ from zoo.data.array_files import ARRAY_SUFFIXES, read_arrays
 from zoo.data.point_formats.table import parse_table, text_lines
 from zoo.data.points import POINT_SUFFIXES, read_points
 from zoo.data.scene_parts import Parts, scene_parts, tile_around
+from zoo.data.shards import Member, as_file, shard_sizes
 from zoo.errors import InputError
 
 PathLike = str | os.PathLike[str]
 
 
-class PointFolder(Dataset[tuple[Tensor, Tensor]]):
+class PointFiles(Dataset[tuple[Tensor, Tensor]]):
+    """Clouds or meshes, one a file.
+
+    Args:
+        files: paths, or files in shards, with labels; such as ``find_shards(...).samples``.
+        class_names: in the order of the labels.
+        num_points: of a sample; drawn with repetition from smaller clouds.
+        features: what follows xyz, of "rgb" (in 0..1), "normals" and "intensity"; every file must have it.
+        training: whether points are drawn anew every time.
+
+    Attributes:
+        class_names: in the order of the labels.
+        files: (path, label) of every sample.
+        shard_sizes: samples of each shard; nothing for files.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[tuple[Path | Member, int]],
+        class_names: Sequence[str],
+        num_points: int = 1024,
+        features: Sequence[str] = (),
+        training: bool = True,
+    ):
+        self.files, self.class_names = files, tuple(class_names)
+        self.shard_sizes = shard_sizes(files)
+        self.num_points, self.features, self.training = num_points, tuple(features), training
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """The sample ``index``.
+
+        Raises:
+            InputError: its file cannot be read or lacks a feature.
+        """
+        path, label = self.files[index]
+        with as_file(path) as file:
+            points = read_features(file, self.features)
+        rng = sample_generator(self.training, index)
+        return torch.from_numpy(points[draw(len(points), self.num_points, rng)]), torch.tensor(label)
+
+    def path_of(self, index: int) -> str:
+        """The path of the sample ``index``, for messages and lists of bad files."""
+        return str(self.files[index][0])
+
+
+class PointFolder(PointFiles):
     """Clouds or meshes in folders that bear the names of their classes: ``root/<class>/.../<file>``.
 
     Args:
@@ -35,14 +84,12 @@ class PointFolder(Dataset[tuple[Tensor, Tensor]]):
         training: whether points are drawn anew every time.
         class_names: the order of the classes; by default that of the alphabet.
 
-    Attributes:
-        class_names: in the order of the labels.
-        files: (path, label) of every sample.
-
     Raises:
         InputError: there is no such folder, no cloud in it, or a folder with clouds that is no class; when a sample is
             taken, its file cannot be read or lacks a feature.
     """
+
+    files: list[tuple[Path, int]]
 
     def __init__(
         self,
@@ -59,21 +106,12 @@ class PointFolder(Dataset[tuple[Tensor, Tensor]]):
         found = sorted({path.relative_to(root).parts[0] for path in paths})
         if not found:
             raise InputError(f"{root} has no folders with clouds: put those of each class into a folder of its name")
-        self.class_names = tuple(class_names or found)
-        unknown = sorted(set(found) - set(self.class_names))
+        names = tuple(class_names or found)
+        unknown = sorted(set(found) - set(names))
         if unknown:
             raise InputError(f"{root} has clouds of {', '.join(unknown)}, which is no class: name it or move them")
-        self.files = [(path, self.class_names.index(path.relative_to(root).parts[0])) for path in paths]
-        self.num_points, self.features, self.training = num_points, tuple(features), training
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        path, label = self.files[index]
-        points = read_features(path, self.features)
-        rng = sample_generator(self.training, index)
-        return torch.from_numpy(points[draw(len(points), self.num_points, rng)]), torch.tensor(label)
+        files = [(path, names.index(path.relative_to(root).parts[0])) for path in paths]
+        super().__init__(files, names, num_points, features, training)
 
 
 class PointArrays(Dataset[tuple[Tensor, Tensor]]):

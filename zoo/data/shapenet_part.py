@@ -74,6 +74,10 @@ class ShapeNetPart(Dataset[Sample]):
         chosen = rng.choice(len(points), self.num_points, replace=True)
         return (torch.from_numpy(points[chosen]), torch.tensor(shape)), torch.from_numpy(labels[chosen])
 
+    def path_of(self, index: int) -> str:
+        """The path of the sample ``index``, for messages and lists of bad files."""
+        return str(self.files[index][0])
+
     def shape(self, index: int) -> tuple[np.ndarray, int, np.ndarray]:
         """All of a shape, to be tested on: points float32 [M, 6], the shape id and labels int64 [M].
 

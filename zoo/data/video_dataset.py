@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from zoo.data.sampling import Sampling, check_sampling, eval_clips, train_clip
+from zoo.data.shards import Member, as_file, shard_sizes
 from zoo.data.video import Decoder, open_video_with
 
 Augmentation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -22,7 +23,8 @@ class VideoDataset(Dataset[tuple[Tensor, Tensor]]):
     In training, frames are drawn with torch's own generator; in evaluation a video always gives the same frames.
 
     Args:
-        samples: paths of video files or folders of frames, with labels; such as ``find_videos(...).samples``.
+        samples: paths of video files or folders of frames, or videos in shards, with labels; such as
+            ``find_videos(...).samples`` or ``find_shards(...).samples``.
         class_names: in the order of the labels.
         num_frames: frames of a clip, T.
         sampling: which frames, see ``zoo.data.sampling``.
@@ -32,13 +34,16 @@ class VideoDataset(Dataset[tuple[Tensor, Tensor]]):
             ones and two of "twice"; in training one.
         augment: what is done to frames and label in training, such as ``zoo.data.video_augment.VideoAugment``.
 
+    Attributes:
+        shard_sizes: samples of each shard; nothing for files.
+
     Raises:
         ValueError: the sampling does not give so many frames or clips, or there are several clips in training.
     """
 
     def __init__(
         self,
-        samples: Sequence[tuple[Path, int]],
+        samples: Sequence[tuple[Path | Member, int]],
         class_names: Sequence[str],
         num_frames: int,
         sampling: Sampling = "uniform",
@@ -52,6 +57,7 @@ class VideoDataset(Dataset[tuple[Tensor, Tensor]]):
         if training and num_clips != 1:
             raise ValueError(f"a training sample is one clip, not {num_clips}")
         self.samples, self.class_names = samples, tuple(class_names)
+        self.shard_sizes = shard_sizes(samples)
         self.num_frames, self.sampling, self.num_clips = num_frames, sampling, num_clips
         self.training, self.decoder, self.augment = training, decoder, augment
 
@@ -65,14 +71,15 @@ class VideoDataset(Dataset[tuple[Tensor, Tensor]]):
             InputError: the video cannot be read.
         """
         path, number = self.samples[index]
-        reader = open_video_with(self.decoder, path)
-        if self.training:
-            indices = train_clip(reader.num_frames, self.num_frames, self.sampling)
-        else:
-            clips = eval_clips(reader.num_frames, self.num_frames, self.sampling, self.num_clips)
-            indices = [frame for clip in clips for frame in clip]
-        # Contiguous, as scaling and cropping take several times as long on pictures whose channels lie together.
-        frames = reader.read(indices).permute(0, 3, 1, 2).contiguous()
+        with as_file(path) as file:
+            reader = open_video_with(self.decoder, file)
+            if self.training:
+                indices = train_clip(reader.num_frames, self.num_frames, self.sampling)
+            else:
+                clips = eval_clips(reader.num_frames, self.num_frames, self.sampling, self.num_clips)
+                indices = [frame for clip in clips for frame in clip]
+            # Contiguous, as scaling and cropping take several times as long on pictures whose channels lie together.
+            frames = reader.read(indices).permute(0, 3, 1, 2).contiguous()
         label = torch.tensor(number)
         return self.augment(frames, label) if self.augment and self.training else (frames, label)
 

@@ -90,7 +90,8 @@ class DataConfig:
             one of them that the model takes. The others are described in the modules of zoo.data that bear their names.
         train: of "videos" and "clouds", the part to learn from; of "kitti", the list of its frames.
         val: the same of the part by which the best epoch is chosen; without it the last one counts.
-        layout: of videos, such as "folders", "csv" or "kinetics400"; "auto" finds out.
+        layout: of "videos" and "clouds": "shards" for tar files such as "train-{000000..000012}.tar"; of videos also
+            "folders", "csv", "kinetics400" and so on; "auto" finds out, but for shards.
         videos: the folder of the videos, where `train` and `val` are lists.
         path: of the other sets, the file or folder.
         fold: of "fights", "isprs" and "s3dis", the number of the part to test on: sources, sites, areas; 0 for none.

@@ -16,16 +16,19 @@ from zoo.data import fights, fingertip, isprs, kitti, object_sets, radhar, s3dis
 from zoo.data.bad_files import BadFile, collate_guarded
 from zoo.data.kitti_frustum import KittiFrustums
 from zoo.data.mirrored_classes import mirrored_classes
-from zoo.data.point_dataset import PointArrays, PointFolder
+from zoo.data.point_dataset import PointArrays, PointFiles, PointFolder
 from zoo.data.point_transforms import PointTransform, point_augmentations
+from zoo.data.points import POINT_SUFFIXES
+from zoo.data.shards import ShardSet, find_shards
 from zoo.data.video_augment import VideoAugment
 from zoo.data.video_dataset import VideoDataset
-from zoo.data.video_sets import Layout, find_videos
+from zoo.data.video_sets import Layout, VideoSet, find_videos
+from zoo.data.video_sets.listing import VIDEO_SUFFIXES
 from zoo.engine.config import AugmentConfig, DataConfig
 from zoo.engine.order import Key, Samples
 from zoo.errors import InputError
 from zoo.registry import architecture_task
-from zoo.weights import PointInput, VideoInput
+from zoo.weights import COMPUTED_FEATURES, PointInput, VideoInput
 
 NUM_FRAMES, IMAGE_SIZE = 8, 224  # of videos, where the configuration does not say otherwise
 RESIZE_RATIO = 256 / 224  # of a frame's short side to the crop from it
@@ -109,6 +112,34 @@ def video_input(data: DataConfig) -> VideoInput:
     return VideoInput(data.num_frames or NUM_FRAMES, round(side * RESIZE_RATIO), side, mode)
 
 
+def labelled_videos(data: DataConfig, location: str, class_names: Sequence[str] | None = None) -> VideoSet | ShardSet:
+    """The videos at ``location``, laid out as ``data`` says.
+
+    Raises:
+        InputError: they cannot be found.
+    """
+    if data.layout == "shards":
+        return find_shards(location, VIDEO_SUFFIXES, class_names)
+    return find_videos(location, cast(Layout, data.layout), data.videos, class_names=class_names)
+
+
+def labelled_clouds(
+    data: DataConfig, location: str, points: PointInput, training: bool, class_names: Sequence[str] | None = None
+) -> PointFiles:
+    """The clouds at ``location``, laid out as ``data`` says.
+
+    Raises:
+        InputError: they cannot be found.
+    """
+    in_files = [feature for feature in points.features if feature not in COMPUTED_FEATURES]
+    if data.layout == "shards":
+        found = find_shards(location, POINT_SUFFIXES, class_names)
+        return PointFiles(found.samples, found.class_names, points.num_points, in_files, training)
+    if data.layout not in ("auto", "folders"):
+        raise InputError(f"data.layout {data.layout!r} is not one of clouds: they lie in folders by class or in shards")
+    return PointFolder(location, points.num_points, in_files, training, class_names)
+
+
 def track_renderer(data: DataConfig) -> fingertip.GestureRenderer:
     """What draws the tracks of fingertips."""
     draw = data.draw
@@ -131,11 +162,8 @@ def fold_parts(data: DataConfig, parts: Sequence[Any]) -> tuple[list[Any], list[
 def _videos(data: DataConfig) -> Sets:
     if not data.train:
         raise InputError("data.train is missing: give the folder or list of the videos to learn from")
-    layout = cast(Layout, data.layout)
-    found = find_videos(data.train, layout, data.videos)
-    val = None
-    if data.val:
-        val = find_videos(data.val, layout, data.videos, class_names=found.class_names).samples
+    found = labelled_videos(data, data.train)
+    val = labelled_videos(data, data.val, found.class_names).samples if data.val else None
     return _video_sets(data, found.samples, val, found.class_names)
 
 
@@ -170,10 +198,8 @@ def _clouds(data: DataConfig) -> Sets:
     if not data.train:
         raise InputError("data.train is missing: give the folder of the clouds to learn from")
     preprocessing = _with_points(dataclasses.replace(OBJECT_INPUT, features=tuple(data.features)), data)
-    train = PointFolder(data.train, preprocessing.num_points, data.features)
-    val = None
-    if data.val:
-        val = PointFolder(data.val, preprocessing.num_points, data.features, False, train.class_names)
+    train = labelled_clouds(data, data.train, preprocessing, training=True)
+    val = labelled_clouds(data, data.val, preprocessing, False, train.class_names) if data.val else None
     return Sets(train, val, train.class_names, preprocessing)
 
 

@@ -13,14 +13,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from zoo.data import fights, fingertip, isprs, object_sets, radhar, s3dis, shapenet_part, tabletop
 from zoo.data.bad_files import GuardedDataset
-from zoo.data.point_dataset import PointFolder
 from zoo.data.point_transforms import PointTransform
 from zoo.data.sampling import eval_clips
 from zoo.data.scene_parts import scene_parts
-from zoo.data.video_sets import Layout, find_videos
+from zoo.data.shards import as_file
 from zoo.data.video_views import VideoViews, read_views, video_views
 from zoo.engine.config import ValidateConfig
-from zoo.engine.data import fold_parts, named, track_renderer
+from zoo.engine.data import fold_parts, labelled_clouds, labelled_videos, named, track_renderer
 from zoo.engine.protocols import Cloud
 from zoo.errors import InputError
 from zoo.registry import architecture_task
@@ -88,7 +87,8 @@ class _Views(Dataset[Any]):
         def choose(num_video_frames: int) -> list[list[int]]:
             return eval_clips(num_video_frames, self.num_frames, views.sampling, views.num_clips)
 
-        return read_views(path, choose, views), label
+        with as_file(path) as file:
+            return read_views(file, choose, views), label
 
     def path_of(self, index: int) -> str:
         return str(self.samples[index][0])
@@ -97,8 +97,7 @@ class _Views(Dataset[Any]):
 def _videos(config: ValidateConfig, spec: WeightsSpec) -> Measured:
     if not config.data.val:
         raise InputError("data.val is missing: give the folder or list of the videos to measure on")
-    names = spec.class_names or None
-    found = find_videos(config.data.val, cast(Layout, config.data.layout), config.data.videos, class_names=names)
+    found = labelled_videos(config.data, config.data.val, spec.class_names or None)
     return _of_videos(config, spec, list(found.samples), f"{len(found.samples)} videos of {config.data.val}")
 
 
@@ -146,8 +145,8 @@ def _fingertip(config: ValidateConfig, spec: WeightsSpec) -> Measured:
 def _clouds(config: ValidateConfig, spec: WeightsSpec) -> Measured:
     if not config.data.val:
         raise InputError("data.val is missing: give the folder of the clouds to measure on")
-    files = [each for each in spec.input.features if each != "normalized_xyz"]  # type: ignore[union-attr]
-    clouds = PointFolder(config.data.val, _num_points(spec), files, False, spec.class_names or None)
+    assert isinstance(spec.input, PointInput)
+    clouds = labelled_clouds(config.data, config.data.val, spec.input, False, spec.class_names or None)
     return Measured(_items(clouds), f"{len(clouds)} clouds of {config.data.val}")
 
 

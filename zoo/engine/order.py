@@ -5,7 +5,7 @@ Nothing of it has to be kept to go on with a run: not the state of a generator, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from zoo.data.shards import SHARDS_TOGETHER
 from zoo.errors import InputError
 
 Key = tuple[int, int]
@@ -22,6 +23,23 @@ Key = tuple[int, int]
 def seed_of(*numbers: int) -> int:
     """A seed that is different for different ``numbers``, such as (seed, epoch, index)."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def permutation(num_samples: int, shard_sizes: Sequence[int], generator: np.random.Generator) -> list[int]:
+    """A random order of samples; those of a few shards are mixed with one another alone, so that each is read once.
+
+    Args:
+        num_samples: how many.
+        shard_sizes: samples of each shard, one shard after another; none mixes all samples.
+        generator: the randomness.
+    """
+    if not shard_sizes:
+        return generator.permutation(num_samples).tolist()
+    shards = np.split(np.arange(num_samples), np.cumsum(shard_sizes)[:-1])
+    order = generator.permutation(len(shards)).tolist()
+    groups = [order[begin : begin + SHARDS_TOGETHER] for begin in range(0, len(order), SHARDS_TOGETHER)]
+    mixed = [generator.permutation(np.concatenate([shards[shard] for shard in group])) for group in groups]
+    return np.concatenate(mixed).tolist()
 
 
 class Schedule:
@@ -39,6 +57,7 @@ class Schedule:
         rank: this process.
         world_size: all processes.
         accumulate: parts of a step.
+        shard_sizes: of the data set, see `permutation`.
 
     Raises:
         InputError: there are fewer samples than a step takes, or they cannot be shared out evenly.
@@ -54,6 +73,7 @@ class Schedule:
         rank: int = 0,
         world_size: int = 1,
         accumulate: int = 1,
+        shard_sizes: Sequence[int] = (),
     ):
         if batch_size % (world_size * accumulate):
             raise InputError(
@@ -63,6 +83,7 @@ class Schedule:
         if num_samples < batch_size:
             raise InputError(f"there are {num_samples} samples to learn from, fewer than batch_size {batch_size}")
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
+        self.shard_sizes = shard_sizes
         self.steps_per_epoch = num_samples // batch_size
         self.num_steps = epochs * self.steps_per_epoch
         self.first_step, self.rank, self.world_size, self.accumulate = first_step, rank, world_size, accumulate
@@ -80,7 +101,7 @@ class Schedule:
             epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
             if not order or step_of_epoch == 0:
                 generator = np.random.default_rng(seed_of(self.seed, epoch))
-                order = generator.permutation(self.num_samples).tolist()
+                order = permutation(self.num_samples, self.shard_sizes, generator)
             first = step_of_epoch * self.batch_size + self.rank * share
             for begin in range(first, first + share, part):
                 yield [(epoch, index) for index in order[begin : begin + part]]

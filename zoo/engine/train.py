@@ -113,6 +113,7 @@ class _Run:
             self.rank,
             self.world_size,
             config.optim.accumulate,
+            getattr(self.sets.train, "shard_sizes", ()),
         )
         self.batches = iter(make_loader(samples, self.schedule, config.data.workers, device))
         self.val: Samples | None = None

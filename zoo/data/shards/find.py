@@ -1,0 +1,263 @@
+"""From the pattern of shards to labelled samples, each of which can be read on its own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from zoo.data.class_names import ClassIndex
+from zoo.data.remote_files import FileCache, base_name, beside, is_remote, read_if_there
+from zoo.data.shards.index import Entry, index_name, parse_index, scan_shard, split_name
+from zoo.errors import InputError
+
+SHARDS_TOGETHER = 4  # whose samples an epoch mixes
+CLASS_FILES = ("classes.txt", "classes.json")
+_OPEN_AT_ONCE = 8  # indexes of remote shards
+
+log = logging.getLogger("zoo.data")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar file of samples.
+
+    Attributes:
+        location: its path or address.
+        size: in bytes.
+        cache: where a remote one is kept.
+    """
+
+    location: str
+    size: int | None
+    cache: FileCache | None
+
+    def open(self) -> BinaryIO:
+        """The shard, opened; a remote one is fetched whole, where it is not in the cache.
+
+        Raises:
+            InputError: it is not there, cannot be read or fetched, or is not of its size.
+        """
+        if self.cache:
+            return self.cache.open(self.location, self.size)
+        try:
+            size = os.path.getsize(self.location)
+            if self.size in (None, size):
+                return open(self.location, "rb")
+        except OSError as error:
+            raise InputError(f"{self.location} cannot be read ({error.strerror}): check the path") from error
+        raise InputError(
+            f"{self.location} has {size} bytes, but its index tells of {self.size}: copy the shard again, or write its "
+            "index again by `tools/make_shards.py index`"
+        )
+
+
+class Member(NamedTuple):
+    """A file in a shard; its text names both.
+
+    Attributes:
+        shard: the tar file.
+        name: in the tar file.
+        offset: of its first byte.
+        size: in bytes.
+    """
+
+    shard: Shard
+    name: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.shard.location}/{self.name}"
+
+    def read(self) -> bytes:
+        """All its bytes.
+
+        Raises:
+            InputError: the shard cannot be read.
+        """
+        with self.shard.open() as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """Labelled samples in shards.
+
+    Attributes:
+        samples: files in shards and labels, shard by shard.
+        class_names: in the order of the labels.
+    """
+
+    samples: tuple[tuple[Member, int], ...]
+    class_names: tuple[str, ...]
+
+
+def find_shards(
+    pattern: str,
+    suffixes: Collection[str],
+    class_names: Sequence[str] | None = None,
+    cache: FileCache | None = None,
+) -> ShardSet:
+    """The samples of shards with their labels.
+
+    Indexes and ``classes.txt`` (a name a line) or ``classes.json`` (a list, or numbers by name) are looked for beside
+    the shards. A shard without index is read once, for which a remote one has to be fetched.
+
+    Args:
+        pattern: a path, or an address that begins with http://, https:// or what fsspec knows, such as s3://; with
+            ``{000000..000012}`` for numbered shards.
+        suffixes: of the samples' files, in lower case, such as ``VIDEO_SUFFIXES`` or ``POINT_SUFFIXES``.
+        class_names: the classes in the order in which a model knows them, such as those of the training part; by
+            default those beside the shards, or else the labels, sorted.
+        cache: where remote shards are kept.
+
+    Raises:
+        InputError: a shard is not there, is damaged or holds nothing, a sample has no label or no class, or the cache
+            is too small.
+    """
+    locations = expand(pattern)
+    kept = (cache or FileCache()) if is_remote(pattern) else None
+    with ThreadPoolExecutor(_OPEN_AT_ONCE) as pool:
+        found = list(pool.map(lambda location: _read_shard(location, kept, suffixes), locations))
+    if kept:
+        _check_cache(kept, [shard.size or 0 for shard, _ in found])
+    entries = [(Member(shard, *entry[:3]), entry.label or "") for shard, entries in found for entry in entries]
+    if not entries:
+        raise InputError(f"{pattern} holds no file that ends in {', '.join(sorted(suffixes))}: give other shards")
+    own = classes_beside(locations[0])
+    labels, names = _number([(str(member), label) for member, label in entries], own, class_names)
+    return ShardSet(tuple((member, label) for (member, _), label in zip(entries, labels, strict=True)), names)
+
+
+def expand(pattern: str) -> list[str]:
+    """``a-{08..10}.tar`` as ``a-08.tar``, ``a-09.tar``, ``a-10.tar``; several braces are all combined.
+
+    Raises:
+        InputError: braces hold no two rising numbers.
+    """
+    before, brace, after = pattern.partition("{")
+    if not brace:
+        return [pattern]
+    inside, closed, rest = after.partition("}")
+    match = re.fullmatch(r"(\d+)\.\.(\d+)", inside)
+    if not closed or not match or int(match[1]) > int(match[2]):
+        raise InputError(f"{pattern}: braces hold the first and the last number, as in {{000000..000012}}")
+    numbers = range(int(match[1]), int(match[2]) + 1)
+    return [f"{before}{number:0{len(match[1])}d}{tail}" for number in numbers for tail in expand(rest)]
+
+
+@contextmanager
+def as_file(path: Path | Member) -> Iterator[Path]:
+    """A sample's file as a path: of one in a shard a copy, which goes away at the end.
+
+    An error names the file in the shard instead of the copy.
+    """
+    if not isinstance(path, Member):
+        yield path
+        return
+    # Decoders want a path, and from one they give the same as from the file that went into the shard.
+    with tempfile.NamedTemporaryFile(suffix=split_name(path.name)[1]) as file:
+        file.write(path.read())
+        file.flush()
+        try:
+            yield Path(file.name)
+        except InputError as error:
+            raise InputError(str(error).replace(file.name, str(path))) from error
+
+
+def shard_sizes(samples: Sequence[tuple[Path | Member, int]]) -> tuple[int, ...]:
+    """How many samples each shard has, in their order; nothing for files that are in none."""
+    places = (path.shard.location if isinstance(path, Member) else None for path, _ in samples)
+    return tuple(len(list(group)) for shard, group in itertools.groupby(places) if shard)
+
+
+def classes_beside(shard: str) -> tuple[str, ...] | None:
+    """The class names in the folder of a shard, if they are there.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    for name in CLASS_FILES:
+        where = beside(shard, name)
+        data = read_if_there(where)
+        if data is None:
+            continue
+        try:
+            text = data.decode("utf-8")
+            values = [line for line in text.splitlines() if line] if name.endswith(".txt") else json.loads(text)
+            if isinstance(values, dict):
+                values = sorted(values, key=values.__getitem__)
+            if values and all(isinstance(value, str) for value in values):
+                return tuple(values)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{where} is no list of classes ({error}): write it again") from error
+        raise InputError(f"{where} is no list of classes: write the name of each, in the order of their numbers")
+    return None
+
+
+def _read_shard(location: str, cache: FileCache | None, suffixes: Collection[str]) -> tuple[Shard, list[Entry]]:
+    """A shard, and the files of its samples."""
+    where = beside(location, index_name(base_name(location)))
+    data = read_if_there(where)
+    if data is None:
+        if cache:
+            log.warning("%s is fetched to see what is in it: write its index by tools/make_shards.py index", location)
+        with Shard(location, None, cache).open() as file:
+            index = scan_shard(file, location)
+    else:
+        index = parse_index(data, where)
+    shard = Shard(location, index.size, cache)
+    if not cache:
+        shard.open().close()  # it is there, and as its index says
+    entries: dict[str, Entry] = {}
+    for entry in index.entries:
+        key, suffix = split_name(entry.name)
+        if suffix not in suffixes:
+            continue
+        if key in entries:
+            raise InputError(f"{location} has both {entries[key].name} and {entry.name}: a sample is one file")
+        if entry.label is None:
+            raise InputError(f"{location}/{entry.name} has no class: put it into {key}.cls and write the shard again")
+        entries[key] = entry
+    return shard, list(entries.values())
+
+
+def _check_cache(cache: FileCache, sizes: Sequence[int]) -> None:
+    """An epoch reads some shards at once, and workers are ahead in the next ones."""
+    needed = min(len(sizes), 2 * SHARDS_TOGETHER) * max(sizes)
+    if needed > cache.limit:
+        raise InputError(
+            f"{cache.folder} may hold {cache.limit} bytes, but the shards that are used together need {needed}: "
+            "allow more, or write smaller shards"
+        )
+
+
+def _number(
+    labels: Sequence[tuple[str, str]], own: Sequence[str] | None, wanted: Sequence[str] | None
+) -> tuple[list[int], tuple[str, ...]]:
+    """The number of every label, given with its place, and the class names."""
+    texts = {text for _, text in labels}
+    if own is None and wanted is None:
+        are_numbers = all(text.isdecimal() for text in texts)
+        own = [str(number) for number in range(1 + max(map(int, texts)))] if are_numbers else sorted(texts)
+    known = ClassIndex(own or wanted or ())
+    classes = ClassIndex(wanted or known.names)
+    numbers = []
+    for where, text in labels:
+        if text.isdecimal():  # as WebDataset has them; a class that is itself called "3" is written by its number
+            if int(text) >= len(known.names):
+                raise InputError(f"{where}: class {text} is too large for {len(known.names)} classes, counted from 0")
+            text = known.names[int(text)]
+        numbers.append(classes.number(text, where))
+    return numbers, classes.names
