@@ -11,6 +11,7 @@ import zoo
 from zoo.data.points import read_points, write_ply
 from zoo.data.video_writer import write_video
 from zoo.errors import InputError, ZooError
+from zoo.weights import PointInput, WeightsSpec
 
 SCENE = "pvcnn_sem_c0p25.mosd"
 
@@ -240,3 +241,46 @@ def test_what_cannot_be_loaded_is_said(tmp_path):
     if not torch.accelerator.is_available():
         with pytest.raises(ZooError, match="device '0'"):
             zoo.load(f"local-dir:{tmp_path}", device=0)
+
+
+def test_what_is_shown_of_a_prediction_is_short(scene):
+    points, colors, _ = tabletop()
+    prediction = scene(np.concatenate([points, colors / 255], axis=1))
+    assert SCENE in repr(scene) and "2 classes" in repr(scene)
+    assert "background" in repr(prediction) and len(repr(prediction)) < 200
+
+
+def test_radar_points_are_read_by_name_or_by_the_columns_that_the_model_wants(tmp_path):
+    model = zoo.create_model("pvcnn_cls_c0p25", num_classes=5, in_channels=6)
+    features = ("velocity", "intensity", "time")
+    preprocessing = PointInput(64, features, "mean", "none", mean=(0.0, 28.5, 1.0), std=(0.25, 3.5, 1.0))
+    model.spec = WeightsSpec("pvcnn_cls_c0p25", "radar", 5, preprocessing, model_args={"in_channels": 6})
+    predictor = zoo.load(f"local-dir:{zoo.save_pretrained(model, tmp_path / 'radar')}", device="cpu")
+    rng = np.random.default_rng(0)
+    window = np.column_stack([rng.normal(size=(64, 4)), rng.uniform(16, 38, 64), rng.uniform(0, 2, 64)])
+    np.savetxt(tmp_path / "plain.txt", window)
+    np.save(tmp_path / "plain.npy", window)
+    order = [4, 5, 3, 0, 1, 2]
+    header = "intensity,time,velocity,x,y,z"
+    np.savetxt(tmp_path / "named.csv", window[:, order], delimiter=",", header=header, comments="")
+    keys = {"points": window[:, :3], "velocity": window[:, 3], "intensity": window[:, 4], "time": window[:, 5]}
+    np.savez(tmp_path / "named.npz", **keys)
+    expected = predictor(window.astype(np.float32)).scores
+    for name in ("plain.txt", "plain.npy", "named.csv", "named.npz"):
+        torch.testing.assert_close(predictor(tmp_path / name).scores, expected, rtol=1e-4, atol=1e-5)
+    with pytest.warns(UserWarning, match="has no velocity"):
+        np.savetxt(tmp_path / "positions.txt", window[:, :3])
+        scores = predictor(tmp_path / "positions.txt").scores
+    assert not torch.allclose(scores, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("parts", ["tiles", "blocks"])
+def test_a_wide_scene_is_divided_on_the_map(parts, tmp_path):
+    model = zoo.create_model("pvcnn_sem_c0p125", num_classes=2, in_channels=8)
+    preprocessing = PointInput(128, ("ground_heights",), "floor", "none", parts)
+    model.spec = WeightsSpec("pvcnn_sem_c0p125", "scan", 2, preprocessing, model_args={"in_channels": 8})
+    predictor = zoo.load(f"local-dir:{zoo.save_pretrained(model, tmp_path / 'scan')}", device="cpu")
+    points = np.random.default_rng(0).uniform(0, [20, 20, 3], (1000, 3)).astype(np.float32)
+    labels = predictor(points).labels
+    assert labels.shape == (1000,) and set(labels.tolist()) <= {0, 1}
+    assert torch.equal(labels, predictor(points + np.float32([64, -32, 8])).labels)  # wherever the scene lies

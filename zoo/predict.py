@@ -36,7 +36,7 @@ LARGEST = 1e18  # the square of a larger number is beyond float32
 CHUNKS_AT_ONCE = 8  # parts of a cloud that go through the network together
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """What a model says of one input.
 
@@ -56,6 +56,10 @@ class Prediction:
     timings_ms: dict[str, float]
     warnings: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        best = ", ".join(f"{label} {score:.1%}" for label, score in self.top(3))
+        return f"<{type(self).__name__} of {self.input} by {self.model}: {best}>"
+
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The ``k`` likeliest labels with their probabilities, best first."""
         best = self.scores.topk(min(k, len(self.scores)))
@@ -74,7 +78,7 @@ class Prediction:
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class VideoPrediction(Prediction):
     """What a model says of a video.
 
@@ -94,7 +98,7 @@ class VideoPrediction(Prediction):
         write_annotated_video(path, _frames(self.input, self.clip), self.clip.fps, lines)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PointPrediction(Prediction):
     """What a model says of a cloud.
 
@@ -136,6 +140,9 @@ class Predictor(ABC):
         self.device = device
         self.class_names = spec.class_names or tuple(str(index) for index in range(spec.num_classes))
         self.transform: Any = create_transform(model)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.spec.name}, {len(self.class_names)} classes, on {self.device}>"
 
     def __call__(self, source: Any, *, category: Category | None = None) -> Any:
         """Predict one input, or a list of paths.

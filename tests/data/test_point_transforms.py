@@ -21,6 +21,20 @@ from zoo.data.scene_parts import split_for_inference
 from zoo.errors import InputError
 
 
+def test_features_are_brought_to_one_width():
+    points = np.array([[0, 0, 0, 30, 1], [1, 1, 1, 26, 3]], np.float32)
+    result = PointTransform("none", mean=(28, 2), std=(2, 1))(points)
+    assert result[3:].tolist() == [[1, -1], [-1, 1]]
+    with pytest.raises(InputError, match="2 channels after xyz, not 1"):
+        PointTransform(mean=(28,))(points)
+
+
+def test_rooms_stand_on_the_floor_and_blocks_about_their_middle():
+    block = np.array([[2, 2, 1.5], [3, 6, 2.5], [2, 3, 1.5]])
+    result = PointTransform("floor")(block, extent=np.array([[0, 0, 0.5], [9, 9, 9]]))
+    np.testing.assert_allclose(result.T, block - [2.5, 4, 0.5])
+
+
 @pytest.fixture
 def points():
     rng = np.random.default_rng(0)
