@@ -1,4 +1,4 @@
-"""Where weights lie: the checkpoints that come with the package, and folders that ``save_pretrained`` wrote."""
+"""Folders of one model: its weights as safetensors, and the description that ``zoo.load`` needs."""
 
 from __future__ import annotations
 
@@ -11,50 +11,10 @@ from torch import Tensor, nn
 
 from zoo.data.outputs import replacing
 from zoo.errors import CheckpointError, InputError, ZooError
-from zoo.registry import find_builder, find_weights, register_weights
-from zoo.weights import WeightsSpec, file_sha256, read_index, verify
+from zoo.weights import WeightsSpec, file_sha256, verify
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
-LOCAL_PREFIX = "local-dir:"
-
-
-def register_bundled() -> None:
-    """Register the weights that the index of the bundled checkpoints describes."""
-    for spec in read_index(checkpoints_folder() / "index.json"):
-        register_weights(spec)
-
-
-def checkpoints_folder() -> Path:
-    """The folder of the bundled checkpoints: inside an installed package, or beside the package in a checkout."""
-    package = Path(__file__).parent
-    installed = package / "_checkpoints"
-    return installed if installed.is_dir() else package.parent / "checkpoints"
-
-
-def resolve(name: str, pretrained: bool) -> tuple[str, WeightsSpec | None, Path | None]:
-    """What ``name`` stands for.
-
-    Args:
-        name: "arch", "arch.tag" or "local-dir:PATH".
-        pretrained: whether weights are wanted, so that a bare architecture takes its first tag.
-
-    Returns:
-        The architecture, the description of the weights if the name has any, and where their file lies.
-
-    Raises:
-        UnknownNameError: nothing bears that name.
-        CheckpointError: the folder is not one that ``save_pretrained`` wrote.
-    """
-    if name.startswith(LOCAL_PREFIX):
-        folder = Path(name.removeprefix(LOCAL_PREFIX))
-        spec = read_description(folder)
-        return spec.architecture, spec, folder / spec.file
-    if not pretrained and "." not in name:
-        find_builder(name)
-        return name, None, None
-    spec = find_weights(name)
-    return spec.architecture, spec, checkpoints_folder() / spec.file
 
 
 def read_description(folder: Path) -> WeightsSpec:

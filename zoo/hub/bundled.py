@@ -1,0 +1,21 @@
+"""The checkpoints that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zoo.registry import register_weights
+from zoo.weights import read_index
+
+
+def register_bundled() -> None:
+    """Register the weights that the index of the bundled checkpoints describes."""
+    for spec in read_index(checkpoints_folder() / "index.json"):
+        register_weights(spec)
+
+
+def checkpoints_folder() -> Path:
+    """The folder of the bundled checkpoints: inside an installed package, or beside the package in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "_checkpoints"
+    return installed if installed.is_dir() else package.parent / "checkpoints"
