@@ -288,12 +288,14 @@ def parse_config(kind: type[Config], arguments: Sequence[str] | None = None, des
 
     class Parser(ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            keys = [action.dest for action in self._actions]
+            known = [action.dest for action in self._actions]
+            keys = [key for key in known if not any(other.startswith(f"{key}.") for other in known)]
             found = re.search(r"unrecognized arguments: --([\w.]+)", message)
             inside = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
             unknown = ".".join(inside.groups()) if inside else found.group(1) if found else ""
             near = difflib.get_close_matches(unknown, keys, 3, 0.5)
-            super().error(message + (f"; did you mean {' or '.join(near)}?" if near else ""), ex)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            self.exit(2, f"error: {' '.join(message.split())}{hint} (--help explains every key)\n")
 
     parser = Parser(description=description)
     parser.add_argument("--config", action="config", help="a YAML file with the keys below")
