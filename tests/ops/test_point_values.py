@@ -89,6 +89,16 @@ def test_voxels_hold_the_mean_of_their_points(cloud: Tensor) -> None:
     torch.testing.assert_close(ops.avg_voxelize(features, coords.long(), 7), loop_voxelize(features, coords, 7))
 
 
+@pytest.mark.parametrize("resolution", [64, 65])
+def test_a_large_grid_holds_bit_for_bit_what_its_channels_do_alone(resolution: int) -> None:
+    plan = ops.voxel_plan(torch.randn(2, 3, 3000).round(decimals=1), resolution)
+    assert plan.counts.max() > 2
+    features = torch.randn(2, 5, 3000)
+    features[0, 1, 7], features[1, 4, :] = math.inf, -0.0
+    alone = [plan.voxelize(features[:, c : c + 1].contiguous()) for c in range(5)]
+    assert torch.equal(plan.voxelize(features).view(torch.int32), torch.cat(alone, dim=1).view(torch.int32))
+
+
 def test_voxel_coordinates_are_x_major() -> None:
     grid = ops.avg_voxelize(torch.ones(1, 1, 1), torch.tensor([[[1], [0], [2]]]), 3)
     assert grid.nonzero().tolist() == [[0, 0, 1, 0, 2]]

@@ -8,7 +8,9 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
-#if defined(__SSE2__)
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
 #include <emmintrin.h>
 #endif
 
@@ -84,14 +86,15 @@ inline Tensor make(const Tensor& like, std::initializer_list<int64_t> sizes) {
 
 inline Tensor make_like(const Tensor& x) { return in_huge_pages(torch::stable::empty_like(x)); }
 
-// Numbers [0, count) by their keys in [0, num_keys), those of one key in order. Memory that is visited by neighbours
-// one after another is found in the caches.
+// Numbers [0, count) by their keys in [0, num_keys), those of one key in order; returns where those of each key end.
+// Memory that is visited by neighbours one after another is found in the caches.
 template <typename F>
-void sort_by_key(int32_t* order, int64_t count, int64_t num_keys, const F& key) {
+std::vector<int32_t> sort_by_key(int32_t* order, int64_t count, int64_t num_keys, const F& key) {
   std::vector<int32_t> first(num_keys + 1, 0);
   for (int64_t n = 0; n < count; ++n) ++first[key(n) + 1];
   for (int64_t k = 0; k < num_keys; ++k) first[k + 1] += first[k];
   for (int64_t n = 0; n < count; ++n) order[first[key(n)]++] = static_cast<int32_t>(n);
+  return first;  // which by now are the ends
 }
 
 // What is written to so much memory has left the caches before it is read again, and need not pass through them.
