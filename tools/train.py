@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-
-from zoo.cli import exit_code
-from zoo.engine.config import TrainConfig, parse_config
-from zoo.engine.train import Stopped, train
 
 
 def run() -> None:
     """Train, and say once where the best checkpoint is."""
+    from zoo.engine.config import TrainConfig, parse_config
+    from zoo.engine.train import train
+
     best = train(parse_config(TrainConfig, description=__doc__))
     if os.environ.get("RANK", "0") == "0":
         print(best)
@@ -19,11 +19,19 @@ def run() -> None:
 
 def main() -> int:
     """Read the configuration and train; 0 on success, 128 and the signal's number where one ended the run."""
+    # Until training begins there is nothing to save, and a KeyboardInterrupt may be lost in what libraries import.
+    before = signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
     try:
-        return exit_code(run)
-    except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        return 128 + stopped.signal
+        from zoo.cli import exit_code
+        from zoo.engine.signals import Stopped
+
+        try:
+            return exit_code(run)
+        except Stopped as stopped:
+            print(stopped, file=sys.stderr)
+            return 128 + stopped.signal
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 if __name__ == "__main__":

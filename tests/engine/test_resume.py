@@ -14,10 +14,11 @@ import pytest
 import torch
 
 import zoo
-from tests.data.test_training_sets import write_scenes
+from tests.data.test_training_sets import write_scenes, write_tracks
 from zoo.engine import checkpoint
+from zoo.engine import train as module
 from zoo.engine.checkpoint import Progress, load_checkpoint, newest_checkpoint, save_checkpoint
-from zoo.engine.config import DataConfig, OptimConfig, TrainConfig
+from zoo.engine.config import DataConfig, InitConfig, OptimConfig, TrainConfig
 from zoo.engine.train import train
 from zoo.errors import CheckpointError, InputError
 
@@ -97,27 +98,94 @@ def test_killed_at_any_moment_and_resumed_a_run_ends_in_the_same_weights(tmp_pat
     assert same(weights(out / "last"), expected) and figures(out) == rows
 
 
-def test_a_run_that_is_asked_to_stop_saves_and_goes_on(tmp_path, uninterrupted, monkeypatch):
-    from zoo.engine import train as module
-
-    config, steps = small_run(tmp_path), 0
-    original = module._Run._step
+def stop_after(steps: int, config: TrainConfig, monkeypatch) -> None:
+    """Run ``config``, which SIGTERM reaches while it takes the last of ``steps`` steps but one."""
+    original, begun = module._Run._step, 0
 
     def step(run, *arguments):
-        nonlocal steps
-        steps += 1
-        if steps == 5:
+        nonlocal begun
+        begun += 1
+        if begun == steps - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(run, *arguments)
 
     monkeypatch.setattr(module._Run, "_step", step)
-    with pytest.raises(module.Stopped, match="SIGTERM after step 6"):
+    with pytest.raises(module.Stopped, match=f"SIGTERM after step {steps}"):
         train(config)
     monkeypatch.undo()
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on(tmp_path, uninterrupted, monkeypatch):
+    config = small_run(tmp_path)
+    stop_after(6, config, monkeypatch)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     train(dataclasses.replace(config, resume="auto"))
     expected, rows = uninterrupted
     assert same(weights(tmp_path / "run/last"), expected) and figures(tmp_path / "run") == rows
+
+
+@pytest.mark.slow
+def test_an_interrupt_from_the_keyboard_ends_a_run_without_a_traceback(tmp_path):
+    small_run(tmp_path)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+    def start(*more):
+        arguments = [*command(tmp_path), *more]
+        return subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    for moment in (0.2, 0.6, 1.2):  # in what is imported
+        process = start()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(moment)
+        os.killpg(process.pid, signal.SIGINT)
+        assert (process.communicate()[1], process.returncode) == ("", 130)
+
+    process = start("--epochs", "9999", "--data.workers", "1")
+    assert any("going on" in line or "epoch 1, loss" in line for line in process.stderr)
+    os.killpg(process.pid, signal.SIGINT)  # which reaches the process that loads data too
+    said = process.communicate()[1]
+    assert process.returncode == 130 and "stopped by SIGINT after step" in said and "Traceback" not in said
+
+
+def test_other_settings_are_said_and_a_finished_run_is_left_alone(tmp_path, caplog):
+    config = small_run(tmp_path, epochs=1)
+    train(config)
+    with caplog.at_level(logging.INFO, "zoo.train"):
+        train(dataclasses.replace(config, resume="auto", save_steps=0))
+    assert "nothing left to do" in caplog.text and "other settings" not in caplog.text
+    changed = small_run(tmp_path, epochs=2, resume="auto", seed=3, optim=OptimConfig(lr=0.1, ema=0.9))
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "zoo.train"):
+        train(changed)
+    assert "other settings than before: optim.lr, optim.ema, seed" in caplog.text
+    with pytest.raises(InputError, match=r"another optim\.name"):
+        train(dataclasses.replace(changed, optim=OptimConfig(name="sgd")))
+    with pytest.raises(InputError, match=r"had 18 steps and now has 9 \(changed: .*batch_size"):
+        train(dataclasses.replace(changed, batch_size=16))
+
+
+def test_networks_that_learn_from_each_other_go_on_together(tmp_path, monkeypatch):
+    optim = OptimConfig(mutual=2, ema=0.5)
+    train(small_run(tmp_path, epochs=1, optim=optim, out=str(tmp_path / "whole")))
+    stop_after(4, small_run(tmp_path, epochs=1, optim=optim), monkeypatch)
+    train(small_run(tmp_path, epochs=1, optim=optim, resume="auto"))
+    expected, _ = load_checkpoint(tmp_path / "whole/last")
+    state, _ = load_checkpoint(tmp_path / "run/last")
+    assert same(state["model"], expected["model"]) and same(state["published"], expected["published"])
+    assert {name.split(".")[1] for name in state["model"]} == {"0", "1"}
+
+
+@pytest.mark.slow
+def test_clips_are_mixed_as_they_would_have_been(tmp_path, monkeypatch):
+    write_tracks(tmp_path / "tracks.csv", 30)
+    data = DataConfig("direction", path=str(tmp_path / "tracks.csv"), num_frames=3, image_size=32, hold_out_val=False)
+    optim = OptimConfig(mixup=0.8, cutmix=1.0, label_smoothing=0.1)
+    run = TrainConfig("tsm_resnet18", data, init=InitConfig("none"), optim=optim, epochs=1, batch_size=32)
+    run = dataclasses.replace(run, model_args={"num_frames": 3}, out=str(tmp_path / "whole"))
+    train(run)
+    stop_after(2, dataclasses.replace(run, out=str(tmp_path / "run")), monkeypatch)
+    train(dataclasses.replace(run, out=str(tmp_path / "run"), resume="auto"))
+    assert same(weights(tmp_path / "run/last"), weights(tmp_path / "whole/last"))
 
 
 def test_a_moving_average_goes_on_too(tmp_path):

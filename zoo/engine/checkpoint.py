@@ -86,7 +86,8 @@ def save_checkpoint(
 def load_checkpoint(folder: Path) -> tuple[dict[str, Any], Progress]:
     """The state and the place of the checkpoint in ``folder``.
 
-    Of the state, "model" are the weights that are trained, "published" those that ``zoo.load`` takes.
+    Of the state, "model" are the weights that are trained, "published" those that ``zoo.load`` takes, and "config" is
+    the configuration of the run.
 
     Raises:
         CheckpointError: it is not whole.
@@ -100,7 +101,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], Progress]:
                 raise CheckpointError(f"{folder / name} is not what was written; take another checkpoint")
         state = _put_tensors(entry["state"], load_file(folder / TENSORS_NAME))
         state["published"] = load_file(folder / WEIGHTS_NAME)
-        state = {"model": state["published"], **state}
+        state = {"model": state["published"], "config": entry["config"], **state}
         return state, Progress(**entry["progress"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, CheckpointError):

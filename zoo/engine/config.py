@@ -141,7 +141,8 @@ class OptimConfig:
     """How it is learnt.
 
     Args:
-        name: an optimizer of timm, such as "adamw", "sgd" or "lars" (for very large batches).
+        name: an optimizer of timm, such as "adamw", "sgd" or "lars" (for very large batches; what does not decay, as
+            biases and normalisations, learns at the plain rate).
         lr: the highest learning rate.
         lr_batch_size: the batch for which `lr` is meant; with another it grows in proportion. 0 takes `lr` as it is.
         momentum: of SGD and LARS.
@@ -154,6 +155,10 @@ class OptimConfig:
         gamma: by what it does so.
         label_smoothing: of the cross entropy.
         class_weights: how much each class counts in the loss; by default all count the same.
+        mixup: of videos, mix two clips and their labels by shares from Beta(mixup, mixup); 0 for none. With cutmix too,
+            one of both is drawn for every pass.
+        cutmix: of videos, put a rectangle of one clip into all frames of another, of a size from Beta(cutmix, cutmix).
+        mutual: how many networks learn from each other beside the labels (deep mutual learning); the first is kept.
         grad_clip: the largest norm of the gradient; 0 does not clip.
         accumulate: in how many parts a step's samples pass through the network.
         ema: decay of the moving average of the weights that is measured and kept instead; 0 for none.
@@ -175,6 +180,9 @@ class OptimConfig:
     gamma: float = 0.1
     label_smoothing: float = 0.0
     class_weights: list[float] | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mutual: int = 1
     grad_clip: float = 5.0
     accumulate: int = 1
     ema: float = 0.0
@@ -192,6 +200,11 @@ class SystemConfig:
         compile: compile the network with torch.compile.
         grad_checkpointing: compute activations again in the backward pass instead of keeping them.
         sync_bn: average batch normalisation over all processes.
+        gradient_compression: of what processes send each other: "none", "powersgd" for products of narrow matrices, or
+            "dgc" for the largest of the sums of gradients (Deep Gradient Compression, with SGD). It is lossy.
+        compression_rank: of "powersgd", the columns of the matrices.
+        compression_sparsity: of "dgc", the share that is not sent.
+        compression_warmup: the share of the steps in which "powersgd" does not compress and "dgc" less.
         deterministic: only algorithms whose results repeat bit for bit; a CPU's always do.
     """
 
@@ -200,6 +213,10 @@ class SystemConfig:
     compile: bool = False
     grad_checkpointing: bool = False
     sync_bn: bool = False
+    gradient_compression: Literal["none", "powersgd", "dgc"] = "none"
+    compression_rank: int = 1
+    compression_sparsity: float = 0.999
+    compression_warmup: float = 0.05
     deterministic: bool = False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -16,19 +17,23 @@ Groups = list[dict[str, Any]]
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
-def create_optimizer(model: Any, config: OptimConfig, batch_size: int) -> torch.optim.Optimizer:
-    """The optimiser of ``config`` over the trained parameters of ``model``, by timm.
+def create_optimizer(networks: Sequence[Any], config: OptimConfig, batch_size: int) -> torch.optim.Optimizer:
+    """The optimiser of ``config`` over the trained parameters of ``networks``, by timm.
 
     Every group has a ``lr_scale``, by which ``set_learning_rate`` multiplies.
 
     Raises:
-        InputError: timm knows no optimiser of that name, or nothing is left to train.
+        InputError: timm knows no optimiser of that name, LARS has nothing to adapt, or nothing is left to train.
     """
     from timm.optim import create_optimizer_v2, list_optimizers
 
     if config.name not in list_optimizers():
         raise InputError(f"optim.name {config.name!r} is no optimizer of timm: take 'adamw', 'sgd', 'adam' or 'lars'")
-    groups = parameter_groups(model, config)
+    if config.name.removeprefix("n") in ("lars", "larc") and not config.weight_decay:
+        raise InputError(
+            f"optim.name {config.name} adapts the rate of what decays: give optim.weight_decay, such as 1e-4"
+        )
+    groups = [group for network in networks for group in parameter_groups(network, config)]
     if not any(group["params"] for group in groups):
         raise InputError("optim.freeze leaves nothing to train: freeze less")
     optimizer: torch.optim.Optimizer = create_optimizer_v2(

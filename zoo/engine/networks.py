@@ -1,0 +1,84 @@
+"""The networks of a run: made as the configuration says, with the weights that training starts from."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.create import create_model
+from zoo.engine import distributed
+from zoo.engine.config import TrainConfig
+from zoo.engine.data import Sets
+from zoo.engine.init import init_weights
+from zoo.engine.optim import freeze, freeze_batch_norms
+from zoo.errors import InputError
+from zoo.registry import architecture_task
+from zoo.weights import WeightsSpec
+
+log = logging.getLogger("zoo.train")
+
+
+class MutualNetworks(nn.Module):
+    """Networks that learn from each other.
+
+    Args:
+        networks: of the same inputs and classes.
+    """
+
+    def __init__(self, networks: list[nn.Module]):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The logits of all, [M, ...]."""
+        return torch.stack([network(*inputs) for network in self.networks])
+
+
+def create_network(config: TrainConfig, sets: Sets, device: torch.device, start: bool) -> Any:
+    """The model of ``config``; with ``start`` it gets the weights that training starts from.
+
+    Raises:
+        InputError: it does not fit the data, or its weights cannot be had.
+    """
+    num_classes = len(sets.class_names)
+    if config.num_classes not in (None, num_classes):
+        raise InputError(f"num_classes is {config.num_classes}, but the data have {num_classes}: leave it out")
+    is_video = architecture_task(config.model) == "video_classification"
+    arguments, weights = dict(config.model_args), config.init.weights
+    if start and weights == "auto" and is_video:
+        arguments["pretrained_backbone"] = True
+    try:
+        model: Any = create_model(config.model, num_classes=num_classes, **arguments)
+    except OSError as error:  # of the Hub
+        raise InputError(
+            f"ImageNet weights cannot be had from the Hub ({' '.join(str(error).split())[:90]}...): start from a "
+            "checkpoint by --init.weights FILE, or from nothing by --init.weights none"
+        ) from error
+    model.spec = describe(config, sets)
+    if start and weights not in ("auto", "none"):
+        log.info("%d tensors loaded from %s", init_weights(model, weights), weights)
+    if config.system.grad_checkpointing:
+        if not is_video:
+            raise InputError("system.grad_checkpointing is for video models")
+        model.backbone.set_grad_checkpointing(True)
+    freeze(model, config.optim.freeze)
+    freeze_batch_norms(model, config.optim.batch_norm)
+    if config.system.sync_bn and distributed.world_size() > 1:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return model.to(device, memory_format=torch.channels_last if is_video else torch.preserve_format)
+
+
+def describe(config: TrainConfig, sets: Sets) -> WeightsSpec:
+    """The description that the trained weights will bear."""
+    return WeightsSpec(
+        architecture=config.model,
+        tag=config.tag,
+        num_classes=len(sets.class_names),
+        model_args=config.model_args,
+        class_names=sets.class_names,
+        input=sets.input,
+        origin=f"trained by tools/train.py on {config.data.name} for {config.epochs} epochs",
+    )
