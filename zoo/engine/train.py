@@ -69,12 +69,12 @@ def train(config: TrainConfig, sets: Sets | None = None) -> Path:
     device = distributed.local_device(config.system.device)
     distributed.start(device)
     try:
-        return _Run(config, sets, device).train()
+        return Run(config, sets, device).train()
     finally:
         distributed.stop()
 
 
-class _Run:
+class Run:
     """A run: what is trained, and where it is."""
 
     def __init__(self, config: TrainConfig, sets: Sets | None, device: torch.device):
@@ -152,6 +152,7 @@ class _Run:
         return loader
 
     def train(self) -> Path:
+        """Train to the last epoch; returns the folder of the best checkpoint."""
         if self.progress.epoch >= self.config.epochs:
             log.info("nothing left to do: all %d epochs are done", self.config.epochs)
         elif self.progress.step:
@@ -168,7 +169,7 @@ class _Run:
         steps = Steps(self.progress.epoch + 1, per_epoch, done, self.config.batch_size, self.rank == 0)
         train_mode(self.learner)
         while steps.done < per_epoch:
-            stop = self._step(steps, bool(received))
+            stop = self.step(steps, bool(received))
             if stop:
                 self._save("last")
                 raise Stopped(received[0] if received else signal.SIGTERM, self.progress.step)
@@ -198,7 +199,7 @@ class _Run:
         self._save("last")
         self.journal.epoch(figures, self.progress.step)
 
-    def _step(self, steps: Steps, stop: bool) -> bool:
+    def step(self, steps: Steps, stop: bool) -> bool:
         """Learn from one batch of samples; returns whether a process was asked to stop."""
         config, optim = self.config, self.config.optim
         rate = learning_rate(optim, self.progress.step, self.schedule.num_steps)
