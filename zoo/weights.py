@@ -53,8 +53,8 @@ class PointInput:
         num_points: how many points the model sees at once; every point of a larger cloud gets its turn.
         features: what follows xyz, in this order: "rgb" (in 0..1), "normals", "intensity", "velocity" and "time" as the
             file has them, "ground_heights" (see ``zoo.data.ground``), and last "normalized_xyz" (in the scene, 0..1).
-        center: "mean" moves the mean of the points to the origin, "floor" the middle of their extent in x and y and the
-            least z of the scene, "none" leaves them.
+        center: "mean" moves the mean of the points to the origin, "floor" counts x and y from half a block beyond the
+            least ones and z from the least of the scene, "none" leaves them.
         scale: "unit_sphere" divides by the largest distance from the origin, "none" leaves the unit, metres.
         parts: how a scene of more points is divided: "random" gives every part some points of all the scene, "tiles"
             and "blocks" what lies together on the map, see ``zoo.data.scene_parts``.

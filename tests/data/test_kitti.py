@@ -28,6 +28,11 @@ def box_points(count, rng):
 
 @pytest.fixture
 def root(tmp_path):
+    return write_frame(tmp_path)
+
+
+def write_frame(tmp_path):
+    """A frame with one car that counts."""
     rng = np.random.default_rng(0)
     for name in ("calib", "label_2", "velodyne"):
         (tmp_path / name).mkdir()
@@ -121,6 +126,22 @@ def test_detections_stand_in_for_labels(root, tmp_path):
     (_, class_id), target = data[0]
     assert data.class_names[class_id] == "Pedestrian" and target["score"] == pytest.approx(0.87)
     assert set(target) == {"rotation_angle", "score"}
+
+
+def test_a_detection_of_fewer_than_five_points_is_none(root, tmp_path):
+    box = kitti.read_labels(root / "label_2/000007.txt")[0].box2d
+    calibration, laser = (
+        kitti.read_calibration(root / "calib/000007.txt"),
+        kitti.read_laser(root / "velodyne/000007.bin"),
+    )
+    pixels = calibration.to_image(calibration.to_camera(laser[:, :3]))
+    rows = np.sort(pixels[((pixels >= box[:2]) & (pixels < box[2:])).all(axis=1), 0])
+    rest = "-1 -1 -1 -1 -1 -1 -1 0.5"
+    for right, count in ((rows[3] + rows[4]) / 2, 1), ((rows[4] + rows[5]) / 2, 2):
+        lines = [f"Car -1 -1 -10 {box[0]} {box[1]} {end} {box[3]} {rest}\n" for end in (box[2], right)]
+        (tmp_path / "found").mkdir(exist_ok=True)
+        (tmp_path / "found/000007.txt").write_text("".join(lines))
+        assert len(KittiFrustums(root, training=False, detections=tmp_path / "found")) == count
 
 
 def test_a_batch_goes_into_a_frustum_network(root):

@@ -12,6 +12,10 @@ from zoo.errors import InputError
 
 @pytest.fixture
 def release(tmp_path):
+    return write_release(tmp_path)
+
+
+def write_release(tmp_path):
     """A lamp and two mugs; the categories in another order than that of the alphabet."""
     (tmp_path / "synsetoffset2category.txt").write_text("Mug\t03797390\nLamp\t03636649\n")
     rng = np.random.default_rng(0)
@@ -43,6 +47,9 @@ def test_a_sample_is_points_with_their_shape_and_labels(release):
     assert points.shape == (128, 6) and points.dtype == torch.float32
     assert SHAPE_NAMES[shape] == "Lamp" and set(labels.tolist()) <= {24, 27} and labels.dtype == torch.int64
     assert not torch.equal(data[1][0][0], points)
+    whole, _, _ = data.shape(1)
+    moved = torch.cdist(points[:, :3], torch.from_numpy(whole[:, :3])).min(1).values
+    assert 0.003 < moved.mean() < 0.05  # every point is jittered
     test = ShapeNetPart(release, "test")
     assert torch.equal(test[0][0][0], test[0][0][0]) and test[0][0][0].shape == (2048, 6)
 

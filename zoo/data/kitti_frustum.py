@@ -31,6 +31,7 @@ from zoo.errors import InputError
 
 CLASS_NAMES = ("Car", "Pedestrian", "Cyclist")
 MIN_BOX_HEIGHT = 25  # pixels; the benchmark counts no smaller ones
+MIN_POINTS = 5  # of a detection
 MIN_DISTANCE = 2.0  # metres; nearer points are the car that carries the laser
 BOX_SHIFT = 0.1  # of the box's size: what a detector errs by
 FRONT_DEPTH = 20.0  # metres; where the middle of a frustum is taken
@@ -70,14 +71,16 @@ class KittiFrustums(Dataset[Sample]):
     Args:
         root: the folder with calib, velodyne and label_2, such as ``object/training``; image_2, where it is there, says
             where pictures end.
-        training: draw points anew every time, move and resize the box by up to 10 %, mirror, and shift along z.
+        training: draw points anew every time, move and resize the box by up to 10 %, mirror, and shift along z. The
+            authors move and resize every box five times beforehand: one epoch of theirs is five of ours.
         num_points: of a sample, drawn with repetition as the authors do.
         frames: their numbers of six digits, see ``read_frame_ids``; by default all that have labels.
         detections: a folder of boxes in the format of labels with scores, instead of the labelled boxes.
 
     Attributes:
         class_names: car, pedestrian and cyclist.
-        frustums: of every sample. Boxes lower than 25 pixels and objects without a point are left out.
+        frustums: of every sample. Boxes lower than 25 pixels are left out, and so are objects without a point and
+            detections of fewer than five.
 
     Raises:
         InputError: a file of a frame is missing or damaged, or nothing is left.
@@ -103,8 +106,8 @@ class KittiFrustums(Dataset[Sample]):
                 points, pixels = self._visible(frame)
             for label in labels:
                 inside = points[_inside(pixels, label.box2d)]
-                if len(inside) and (detections is not None or label.contains(inside[:, :3]).any()):
-                    truth = label if detections is None else None
+                truth = label if detections is None else None
+                if truth.contains(inside[:, :3]).any() if truth else len(inside) >= MIN_POINTS:
                     class_id = CLASS_NAMES.index(label.type)
                     self.frustums.append(Frustum(frame, class_id, label.box2d, truth, label.score))
         if not self.frustums:

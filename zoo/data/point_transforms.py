@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.data.scene_parts import BLOCK_SIZE
 from zoo.errors import InputError
 from zoo.weights import channels_of
 
@@ -30,8 +31,8 @@ class PointTransform:
     The steps: centring, scaling, augmentations, then the position in the scene.
 
     Attributes:
-        center: "mean" moves the mean of the points to the origin; "floor" the middle of their extent in x and y and the
-            least z of the scene (PVCNN's S3DIS recipe).
+        center: "mean" moves the mean of the points to the origin; "floor" counts x and y from half a block beyond the
+            least ones, and z from the least of the scene (PVCNN's S3DIS recipe, see ``zoo.data.scene_parts``).
         scale: "unit_sphere" divides by the largest distance from the origin (PVCNN's ShapeNet recipe, after
             centring); identical points stay at the origin.
         with_normalized_xyz: append three channels, the coordinates in 0..1 over the extent of the scene (PointNet's
@@ -87,7 +88,7 @@ class PointTransform:
         if self.center == "mean":
             xyz = xyz - xyz.mean(axis=0)
         elif self.center == "floor":
-            xyz = xyz - [*(xyz[:, :2].min(axis=0) + xyz[:, :2].max(axis=0)) / 2, extent[0, 2]]
+            xyz = xyz - [*(xyz[:, :2].min(axis=0) + BLOCK_SIZE / 2), extent[0, 2]]
         if self.scale == "unit_sphere":
             xyz = xyz / (np.linalg.norm(xyz, axis=1).max() or 1.0)
         result = np.concatenate([xyz, self._normalize(values[:, 3:])], axis=1).astype(np.float32)

@@ -2,7 +2,7 @@
 
 ``prepare`` turns the raw release (``Stanford3dDataset_v1.2_Aligned_Version``) into a file a room; `S3dis` reads them.
 Rooms are cut into blocks of 1.5 x 1.5 m on two grids half a block apart, each block with at most 8192 points, as
-PointCNN and PVCNN cut them.
+PointCNN and PVCNN cut them, see ``zoo.data.scene_parts``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from zoo.data.scene_parts import BLOCK_SIZE, MAX_POINTS, cut_blocks, split_for_i
 from zoo.errors import InputError
 
 CLASS_NAMES = (
-    *("ceiling", "floor", "wall", "beam", "column", "window", "door"),
-    *("table", "chair", "sofa", "bookcase", "board", "clutter"),
+    *("clutter", "ceiling", "floor", "wall", "beam", "column", "door"),
+    *("window", "table", "chair", "sofa", "bookcase", "board"),
 )
+"""In the order of PVCNN's authors, so that their checkpoints can be measured; PointNet's is another."""
 AREAS = (1, 2, 3, 4, 5, 6)
-ROOM_ARRAYS = ("xyz", "rgb", "labels", "block_points", "block_offsets")
+ROOM_ARRAYS = ("xyz", "rgb", "labels", "block_points", "block_offsets", "block_size")
 
 
 def prepare(
@@ -35,8 +36,8 @@ def prepare(
     """Write ``out/Area_1/office_1.npz`` and so on from the raw release; files that are there are left as they are.
 
     A file holds ``xyz`` float32 [N, 3] in metres from the room's least corner, ``rgb`` uint8 [N, 3], ``labels`` uint8
-    [N], ``block_points`` int32, the rows of the points of all blocks one after another, and ``block_offsets`` int64
-    [B + 1], where each block begins among them. Every point is in two blocks, one of each grid.
+    [N], ``block_points`` int32, the rows of the points of all blocks one after another, ``block_offsets`` int64
+    [B + 1], where each block begins among them, and ``block_size``. Every point is in two blocks, one of each grid.
 
     Args:
         raw: the folder with Area_1 to Area_6.
@@ -67,6 +68,7 @@ def prepare(
                     labels=labels,
                     block_points=np.concatenate(blocks).astype(np.int32),
                     block_offsets=np.cumsum([0, *map(len, blocks)]),
+                    block_size=np.float32(block_size),
                 )
         yield path
 
@@ -74,21 +76,24 @@ def prepare(
 def read_room(room: PathLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A room of the raw release: xyz float32 [N, 3] from its least corner, rgb uint8 [N, 3], labels uint8 [N].
 
-    Objects of further kinds, such as stairs, are clutter.
+    Objects of further kinds, such as stairs, are left out, as PVCNN's authors leave them.
 
     Raises:
-        InputError: a file of an object cannot be read, or there is none.
+        InputError: a file of an object cannot be read, or there is none. The release has such a file, a ceiling of
+            Area_5/hallway_6, in which one line has a control character: correct it. The authors leave that object out.
     """
     tables, labels = [], []
     for path in sorted(Path(room).glob("Annotations/*.txt")):
+        name = path.stem.split("_")[0]
+        if name not in CLASS_NAMES:
+            continue
         table = read_table(path)
         if table.shape[1] != 6:
             raise InputError(f"{path} has {table.shape[1]} columns instead of x y z r g b: unpack the release again")
-        name = path.stem.split("_")[0]
         tables.append(table)
-        labels.append(np.full(len(table), CLASS_NAMES.index(name if name in CLASS_NAMES else "clutter")))
+        labels.append(np.full(len(table), CLASS_NAMES.index(name)))
     if not tables:
-        raise InputError(f"{room} has no Annotations/*.txt: unpack the release again")
+        raise InputError(f"{room} has no Annotations/*.txt of a known kind: unpack the release again")
     points = np.concatenate(tables)
     xyz = points[:, :3] - points[:, :3].min(axis=0)
     return xyz.astype(np.float32), points[:, 3:].astype(np.uint8), np.concatenate(labels).astype(np.uint8)
@@ -97,8 +102,9 @@ def read_room(room: PathLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 class S3dis(Dataset[tuple[Tensor, Tensor]]):
     """Blocks of rooms as (points float [num_points, 9], labels int64 [num_points]).
 
-    The channels are x and y from the middle of the block and z from the floor, in metres; rgb in 0..1; and the place in
-    the room, each coordinate in 0..1 over its extent. They are complete: a transform must not append the last three.
+    The channels are x and y from half a block beyond the least ones in the block and z from the floor, in metres; rgb
+    in 0..1; and the place in the room, each coordinate in 0..1 over its extent. They are complete: a transform must not
+    append the last three.
     All rooms are held in memory, at 24 bytes a point: some 7 GB for the whole release.
 
     Args:
@@ -132,7 +138,9 @@ class S3dis(Dataset[tuple[Tensor, Tensor]]):
             for rows in np.split(arrays["block_points"], arrays["block_offsets"][1:-1])
         ]
         self._extents = [np.maximum(arrays["xyz"].max(axis=0), np.float32(1e-6)) for arrays in self._rooms]
-        self._middles = [_middle(self._rooms[room]["xyz"][rows]) for room, rows in blocks]
+        self._middles = [
+            _middle(self._rooms[room]["xyz"][rows], self._rooms[room]["block_size"]) for room, rows in blocks
+        ]
         self._block_of = list(range(len(blocks)))  # of every sample
         self._blocks = self.parts = blocks
         if not self.training:
@@ -167,6 +175,6 @@ class S3dis(Dataset[tuple[Tensor, Tensor]]):
         return self._rooms[room]["labels"].astype(np.int64)
 
 
-def _middle(xyz: np.ndarray) -> np.ndarray:
-    """The middle of a block on the map, and the floor: [x, y, 0]."""
-    return (xyz.min(axis=0) + xyz.max(axis=0)) / 2 * np.array([1, 1, 0], np.float32)
+def _middle(xyz: np.ndarray, block_size: np.ndarray) -> np.ndarray:
+    """Half a block beyond the least x and y, and the floor: [x, y, 0]; a narrow block at a wall lies off it."""
+    return (xyz.min(axis=0) + block_size / 2) * np.array([1, 1, 0], np.float32)

@@ -19,7 +19,8 @@ WINDOW = 64  # frames that a dense clip spans
 def uniform_indices(num_video_frames: int, num_frames: int) -> list[int]:
     """The middle frame of each of ``num_frames`` equal segments, as TSM's authors test.
 
-    A video with fewer frames than wanted repeats some of them.
+    A video with fewer frames than wanted repeats some of them. While they train, the authors validate a video of no
+    more frames than wanted on its first frame alone; we always take what they test on.
 
     Args:
         num_video_frames: frames in the video.

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from zoo.data.point_dataset import PathLike, read_table, sample_generator
+from zoo.data.point_transforms import Jitter
 from zoo.errors import InputError
 
 NUM_PARTS = {
@@ -41,12 +42,12 @@ class ShapeNetPart(Dataset[Sample]):
     """Samples ((points float [num_points, 6], shape id int64 []), labels int64 [num_points]): xyz and normals.
 
     The input is a tuple because a part model is called with both, ``model(points, shape_ids)``; only the points go
-    through the transform.
+    through the transform. They are complete: it must not scale what was drawn once more.
 
     Args:
         root: the folder of ``synsetoffset2category.txt``.
-        split: "train" and "train+val" (what the authors train on) draw points anew every time, with repetition as
-            they do; "val" and "test" always give the same.
+        split: "train" and "train+val" (what the authors train on) draw points anew every time, with repetition, and
+            jitter them as the authors do; "val" and "test" always give the same.
         num_points: of a sample.
         normalize: centre every shape and scale it to the unit sphere before points are drawn, as the authors do.
 
@@ -72,7 +73,8 @@ class ShapeNetPart(Dataset[Sample]):
         points, shape, labels = self.shape(index)
         rng = sample_generator(self.training, index)
         chosen = rng.choice(len(points), self.num_points, replace=True)
-        return (torch.from_numpy(points[chosen]), torch.tensor(shape)), torch.from_numpy(labels[chosen])
+        drawn = Jitter()(points[chosen], rng) if self.training else points[chosen]
+        return (torch.from_numpy(drawn), torch.tensor(shape)), torch.from_numpy(labels[chosen])
 
     def path_of(self, index: int) -> str:
         """The path of the sample ``index``, for messages and lists of bad files."""

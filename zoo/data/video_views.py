@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from zoo.data.video import open_video
+from zoo.data.video import Decoder, open_video_with
 from zoo.errors import InputError
 from zoo.weights import VideoInput
 
@@ -105,7 +105,10 @@ def cut_views(frames: Tensor, clips: Sequence[Sequence[int]], views: VideoViews)
 
 
 def read_views(
-    path: str | os.PathLike[str], choose: Callable[[int], Sequence[Sequence[int]]], views: VideoViews
+    path: str | os.PathLike[str],
+    choose: Callable[[int], Sequence[Sequence[int]]],
+    views: VideoViews,
+    decoder: Decoder = "auto",
 ) -> Tensor:
     """The views of a video file or a folder of frames; each frame is decoded once.
 
@@ -113,6 +116,7 @@ def read_views(
         path: the video.
         choose: from the number of frames of the video to the frames of each clip, see ``zoo.data.sampling``.
         views: what to cut.
+        decoder: of video files, see ``zoo.data.video.open_video_with``.
 
     Returns:
         uint8 [V, T, C, S, S], see `cut_views`.
@@ -120,7 +124,7 @@ def read_views(
     Raises:
         InputError: the video cannot be read.
     """
-    reader = open_video(path)
+    reader = open_video_with(decoder, path)
     clips = choose(reader.num_frames)
     wanted = sorted({index for clip in clips for index in clip})
     place = {index: number for number, index in enumerate(wanted)}

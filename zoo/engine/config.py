@@ -97,12 +97,13 @@ class DataConfig:
         fold: of "fights", "isprs" and "s3dis", the number of the part to test on: sources, sites, areas; 0 for none.
         hold_out_val: of these and the sets in one file, choose the best epoch on a validation part; false trains on
             that part too, once the settings are chosen, and takes the last epoch.
-        num_frames: of a clip; by default 8, and the 16 steps of a fingertip track.
+        num_frames: of a clip; by default 8, the 16 steps of a fingertip track, and in measuring what is usual for the
+            model.
         image_size: side of the frames that the model sees, in pixels; by default 224, and 64 for fingertip tracks.
         whole_frame: of videos, scale the whole frame to the square that the model sees and cut nothing off.
         sampling: of videos, see `zoo.data.sampling`.
         decoder: of videos, "auto", "decord", "pyav" or "torchcodec".
-        num_points: that the model sees at once; by default what is usual for the set.
+        num_points: that the model sees at once; by default what is usual for the set, and in measuring for the model.
         features: of "clouds", what follows xyz.
         samples_per_scene: in an epoch, of a scene, site or recording.
         augment: how samples are varied in training.

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from zoo.create import create_transform
 from zoo.data import fights, fingertip, isprs, kitti, object_sets, radhar, s3dis, shapenet_part, tabletop
 from zoo.data.bad_files import BadFile, collate_guarded
+from zoo.data.class_names import class_names
 from zoo.data.kitti_frustum import KittiFrustums
 from zoo.data.mirrored_classes import mirrored_classes
 from zoo.data.point_dataset import PointArrays, PointFiles, PointFolder
@@ -42,6 +43,14 @@ TABLE_INPUT = PointInput(4096, ("rgb",))
 
 Batch = tuple[tuple[Tensor, ...], Any]
 
+TASKS: dict[str, str] = {  # of the models that learn from a set
+    **dict.fromkeys(("videos", "fights", "fingertip", "direction"), "video_classification"),
+    **dict.fromkeys(("clouds", "radhar", "modelnet40", "scanobjectnn"), "point_classification"),
+    **dict.fromkeys(("tabletop", "isprs", "s3dis"), "semantic_segmentation"),
+    "shapenet_part": "part_segmentation",
+    "kitti": "object_detection",
+}
+
 
 @dataclass(frozen=True)
 class Sets:
@@ -69,21 +78,21 @@ def open_sets(data: DataConfig, model: str) -> Sets:
         InputError: they cannot be read, do not suit the model, or the configuration does not say where they are.
     """
     data = named(data, model)
-    sets = _OPENERS[data.name](data)
-    if (architecture_task(model) == "video_classification") != isinstance(sets.input, VideoInput):
-        raise InputError(f"{model} does not take what data.name {data.name!r} gives: take another model")
-    return sets
+    return _OPENERS[data.name](data)
 
 
 def named(data: DataConfig, model: str) -> DataConfig:
     """The same with "auto" settled by what ``model`` takes.
 
     Raises:
-        InputError: it is not said where the data are.
+        InputError: they do not suit the model, or it is not said where they are.
     """
+    task = architecture_task(model)
     if data.name == "auto":
-        is_video = architecture_task(model) == "video_classification"
-        data = dataclasses.replace(data, name="videos" if is_video else "clouds")
+        data = dataclasses.replace(data, name="videos" if task == "video_classification" else "clouds")
+    if TASKS[data.name] != task:
+        wanted = ", ".join(name for name, of in TASKS.items() if of == task)
+        raise InputError(f"{model} does not take what data.name {data.name!r} gives: take another model, or {wanted}")
     if data.name not in ("videos", "clouds") and not data.path:
         raise InputError(f"data.path is missing: give the file or folder of {data.name}")
     return data
@@ -100,6 +109,8 @@ def transforms(model: nn.Module, sets: Sets, augment: AugmentConfig) -> tuple[Ca
         return create_transform(model, training=augment.multi_scale_crop), create_transform(model)
     if "drop" in augment.points and architecture_task(spec.architecture) != "point_classification":
         raise InputError("data.augment.points 'drop' is for whole clouds: the labels of points would not follow")
+    if augment.points and architecture_task(spec.architecture) == "object_detection":
+        raise InputError("data.augment.points would move points away from their boxes: kitti varies both by itself")
     plain: Any = PointTransform("none", "none") if sets.complete else create_transform(model)
     varied = point_augmentations(augment.points, augment.up, spec.input.features)
     return dataclasses.replace(plain, augmentations=varied), plain
@@ -157,6 +168,21 @@ def fold_parts(data: DataConfig, parts: Sequence[Any]) -> tuple[list[Any], list[
     test = [parts[data.fold - 1]] if data.fold else []
     val = [parts[data.fold % len(parts)]] if data.hold_out_val else []
     return [part for part in parts if part not in (*test, *val)], val, test
+
+
+def objects_of(
+    data: DataConfig, split: Literal["train", "val", "train+val", "test"], num_points: int
+) -> PointArrays | Subset[Any]:
+    """A part of "modelnet40" or "scanobjectnn"; for "val" every tenth object of the training part is kept.
+
+    ScanObjectNN's variants move an object several times: some of its copies may be trained on and others kept.
+    """
+    opener: Any = object_sets.modelnet40 if data.name == "modelnet40" else object_sets.scanobjectnn
+    objects: PointArrays = opener(data.path, "test" if split == "test" else "train", num_points=num_points)
+    objects.training = split.startswith("train")
+    if split in ("train+val", "test"):
+        return objects
+    return Subset(objects, [index for index in range(len(objects)) if (index % VAL_SHARE == 0) == (split == "val")])
 
 
 def _videos(data: DataConfig) -> Sets:
@@ -246,15 +272,12 @@ def _isprs(data: DataConfig) -> Sets:
 
 def _objects(data: DataConfig) -> Sets:
     preprocessing = _with_points(OBJECT_INPUT, data)
-    opener: Any = object_sets.modelnet40 if data.name == "modelnet40" else object_sets.scanobjectnn
-    train: PointArrays = opener(data.path, "train", num_points=preprocessing.num_points)
-    if not data.hold_out_val:
-        return Sets(train, None, train.class_names, preprocessing)
-    val: PointArrays = opener(data.path, "train", num_points=preprocessing.num_points)
-    val.training = False
-    kept = [index for index in range(len(train)) if index % VAL_SHARE]
-    held_out = [index for index in range(len(train)) if index % VAL_SHARE == 0]
-    return Sets(Subset(train, kept), Subset(val, held_out), train.class_names, preprocessing)
+
+    def part(split: Any) -> Dataset[Any]:
+        return objects_of(data, split, preprocessing.num_points)
+
+    names = class_names("modelnet40") if data.name == "modelnet40" else object_sets.SCANOBJECTNN_CLASSES
+    return Sets(*_by_split(data, part), names, preprocessing)
 
 
 def _shapenet_part(data: DataConfig) -> Sets:
@@ -263,7 +286,7 @@ def _shapenet_part(data: DataConfig) -> Sets:
     def part(split: Any) -> Dataset[Any]:
         return shapenet_part.ShapeNetPart(data.path, split, preprocessing.num_points)
 
-    return Sets(*_by_split(data, part), shapenet_part.PART_NAMES, preprocessing)
+    return Sets(*_by_split(data, part), shapenet_part.PART_NAMES, preprocessing, complete=True)
 
 
 def _s3dis(data: DataConfig) -> Sets:

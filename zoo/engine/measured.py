@@ -11,15 +11,16 @@ from typing import Any, cast
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from zoo.data import fights, fingertip, isprs, object_sets, radhar, s3dis, shapenet_part, tabletop
+from zoo.data import fights, fingertip, isprs, radhar, s3dis, shapenet_part, tabletop
 from zoo.data.bad_files import GuardedDataset
 from zoo.data.point_transforms import PointTransform
 from zoo.data.sampling import eval_clips
 from zoo.data.scene_parts import scene_parts
 from zoo.data.shards import as_file
+from zoo.data.video import Decoder
 from zoo.data.video_views import VideoViews, read_views, video_views
 from zoo.engine.config import ValidateConfig
-from zoo.engine.data import fold_parts, labelled_clouds, labelled_videos, named, track_renderer
+from zoo.engine.data import fold_parts, labelled_clouds, labelled_videos, named, objects_of, track_renderer
 from zoo.engine.protocols import Cloud
 from zoo.errors import InputError
 from zoo.registry import architecture_task
@@ -59,23 +60,25 @@ def open_measured(config: ValidateConfig, spec: WeightsSpec) -> Measured:
     """
     data = named(config.data, spec.architecture)
     config = dataclasses.replace(config, data=data)
-    is_video = architecture_task(spec.architecture) == "video_classification"
-    if is_video != (data.name in VIDEO_SETS) or data.name not in _OPENERS:
-        raise InputError(f"{spec.name} is not measured on data.name {data.name!r}: take another set or model")
+    if data.name not in _OPENERS:
+        raise InputError(f"nothing is measured on data.name {data.name!r}: take one of {', '.join(_OPENERS)}")
+    if data.num_points and isinstance(spec.input, PointInput):
+        spec = dataclasses.replace(spec, input=dataclasses.replace(spec.input, num_points=data.num_points))
     measured = _OPENERS[data.name](config, spec)
     by_point = architecture_task(spec.architecture) in ("semantic_segmentation", "part_segmentation")
     settings: dict[str, Any] = {"batch_size": config.batch_size, **measured.settings}
     if not by_point:
         return dataclasses.replace(measured, settings=settings)
     protocol = f"every point, {config.votes} vote{'s'[: config.votes != 1]}"
-    return dataclasses.replace(measured, protocol=protocol, settings=settings | {"num_votes": config.votes})
+    settings |= {"num_votes": config.votes, "points_per_pass": _num_points(spec)}
+    return dataclasses.replace(measured, protocol=protocol, settings=settings)
 
 
 class _Views(Dataset[Any]):
     """Videos as (views uint8 [V, T, C, S, S], label)."""
 
-    def __init__(self, samples: list[tuple[Any, int]], views: VideoViews, num_frames: int):
-        self.samples, self.views, self.num_frames = samples, views, num_frames
+    def __init__(self, samples: list[tuple[Any, int]], views: VideoViews, num_frames: int, decoder: Decoder):
+        self.samples, self.views, self.num_frames, self.decoder = samples, views, num_frames, decoder
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -88,7 +91,7 @@ class _Views(Dataset[Any]):
             return eval_clips(num_video_frames, self.num_frames, views.sampling, views.num_clips)
 
         with as_file(path) as file:
-            return read_views(file, choose, views), label
+            return read_views(file, choose, views, self.decoder), label
 
     def path_of(self, index: int) -> str:
         return str(self.samples[index][0])
@@ -104,10 +107,10 @@ def _videos(config: ValidateConfig, spec: WeightsSpec) -> Measured:
 def _fights(config: ValidateConfig, spec: WeightsSpec) -> Measured:
     data = config.data
     _, val, test = fights.clips_of(fights.read_clips(data.path), data.fold, data.hold_out_val)
-    clips = val if config.split == "val" else test
+    clips = _held_out(config, val, test)
     sources = sorted({clip.source for clip in clips})
     measured = _of_videos(
-        config,
+        dataclasses.replace(config, data=dataclasses.replace(data, bad_files="raise")),  # a clip stands for its source
         spec,
         [(clip.path, clip.label) for clip in clips],
         f"fights, fold {data.fold}, {len(clips)} {config.split} clips of {len(sources)} sources",
@@ -118,9 +121,9 @@ def _fights(config: ValidateConfig, spec: WeightsSpec) -> Measured:
 
 def _of_videos(config: ValidateConfig, spec: WeightsSpec, samples: list[Any], name: str) -> Measured:
     assert isinstance(spec.input, VideoInput)
-    views = video_views(config.protocol, spec.input)
-    dataset = _Views(samples, views, spec.input.num_frames)
-    return Measured(_read(dataset, config), name, views.name, {"views": views.to_json()})
+    views, num_frames = video_views(config.protocol, spec.input), config.data.num_frames or spec.input.num_frames
+    dataset = _Views(samples, views, num_frames, config.data.decoder)
+    return Measured(_read(dataset, config), name, views.name, {"views": {**views.to_json(), "num_frames": num_frames}})
 
 
 def _read(dataset: Any, config: ValidateConfig) -> Iterator[Any]:
@@ -151,9 +154,8 @@ def _clouds(config: ValidateConfig, spec: WeightsSpec) -> Measured:
 
 
 def _objects(config: ValidateConfig, spec: WeightsSpec) -> Measured:
-    opener: Any = object_sets.modelnet40 if config.data.name == "modelnet40" else object_sets.scanobjectnn
-    objects = opener(config.data.path, "test", num_points=_num_points(spec))
-    return Measured(_items(objects), f"{config.data.name}, {len(objects)} test objects")
+    objects = objects_of(config.data, config.split, _num_points(spec))
+    return Measured(_items(objects), f"{config.data.name}, {len(objects)} {config.split} objects")
 
 
 def _radhar(config: ValidateConfig, spec: WeightsSpec) -> Measured:
@@ -170,7 +172,7 @@ def _tabletop(config: ValidateConfig, spec: WeightsSpec) -> Measured:
 
 def _isprs(config: ValidateConfig, spec: WeightsSpec) -> Measured:
     _, val, test = fold_parts(config.data, isprs.SITES)
-    sites = val if config.split == "val" else test
+    sites = _held_out(config, val, test)
     scenes = [scene for scene in isprs.read_scenes(config.data.path) if scene.site in sites]
     clouds = (_divided(isprs.scene_features(scene.points), scene.labels, spec) for scene in scenes)
     return Measured(clouds, f"ISPRS, {len(scenes)} scenes of {', '.join(sites)}", settings={"merge": "mean"})
@@ -189,7 +191,7 @@ def _shapenet_part(config: ValidateConfig, spec: WeightsSpec) -> Measured:
 
 def _s3dis(config: ValidateConfig, spec: WeightsSpec) -> Measured:
     _, val, test = fold_parts(config.data, s3dis.AREAS)
-    areas = val if config.split == "val" else test
+    areas = _held_out(config, val, test)
     rooms = s3dis.S3dis(config.data.path, areas, False, _num_points(spec))
 
     def clouds() -> Iterator[Cloud]:
@@ -203,7 +205,6 @@ def _s3dis(config: ValidateConfig, spec: WeightsSpec) -> Measured:
     )  # blocks have all nine channels
 
 
-VIDEO_SETS = ("videos", "fights", "fingertip")
 _OPENERS: dict[str, Callable[[ValidateConfig, WeightsSpec], Measured]] = {
     "videos": _videos,
     "fights": _fights,
@@ -217,6 +218,19 @@ _OPENERS: dict[str, Callable[[ValidateConfig, WeightsSpec], Measured]] = {
     "shapenet_part": _shapenet_part,
     "s3dis": _s3dis,
 }
+
+
+def _held_out(config: ValidateConfig, val: list[Any], test: list[Any]) -> list[Any]:
+    """What the fold of ``config.data`` holds out for ``config.split``.
+
+    Raises:
+        InputError: it holds out nothing.
+    """
+    chosen = val if config.split == "val" else test
+    if not chosen:
+        why = "data.hold_out_val is false" if config.split == "val" else f"data.fold is {config.data.fold}"
+        raise InputError(f"{why}, so there is nothing to measure on: give what the model was trained with")
+    return chosen
 
 
 def _divided(points: np.ndarray, labels: np.ndarray, spec: WeightsSpec) -> Cloud:

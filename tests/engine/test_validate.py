@@ -1,0 +1,174 @@
+"""`tools/validate.py` on every set that a configuration can name."""
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import zoo
+from tests.engine.small_sets import small_set, untrained, write_moving
+from zoo.data import isprs, s3dis
+from zoo.engine.config import DataConfig, ValidateConfig
+from zoo.engine.measured import open_measured
+from zoo.engine.validate import validate
+from zoo.errors import InputError
+from zoo.weights import VideoInput, WeightsSpec
+
+ROOT = Path(__file__).parents[2]
+NAMES = {
+    "videos": "2 videos of",
+    "clouds": "4 clouds of",
+    "fights": "fights, fold 1, 8 test clips of 4 sources",
+    "radhar": "radhar, 20 windows of 10 test recordings",
+    "isprs": "ISPRS, 1 scenes of samp5",
+    "tabletop": "mOSD tabletop, 3 test scenes",
+    "s3dis": "S3DIS, 1 rooms of area 5",
+    "modelnet40": "modelnet40, 3 test objects",
+    "scanobjectnn": "scanobjectnn, 3 test objects",
+    "shapenet_part": "ShapeNet Part, 1 test shapes",
+}
+VAL_NAMES = {
+    "fights": " val clips of ",
+    "radhar": " 10 val recordings",
+    "isprs": " of samp7",
+    "tabletop": " val scenes",
+    "s3dis": " of area 6",
+    "modelnet40": " 2 val objects",
+    "scanobjectnn": " 2 val objects",
+    "shapenet_part": " 1 val shapes",
+}
+
+
+@pytest.fixture(autouse=True)
+def _modules_that_sets_need(request):
+    if any(name in request.node.name for name in ("modelnet40", "scanobjectnn")):
+        pytest.importorskip("h5py")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_is_measured_on_the_part_that_was_held_out(name, tmp_path):
+    small = small_set(name, tmp_path)
+    model = untrained(small, tmp_path / "model")
+    evaluation, measured_on = validate(ValidateConfig(model, small.data))
+    assert measured_on.startswith(NAMES[name])
+    assert all(0 <= value <= 1 for value in evaluation.figures.values())
+    again, _ = validate(ValidateConfig(model, small.data))
+    assert again.figures == evaluation.figures
+    if name in ("s3dis", "isprs", "shapenet_part"):
+        more, _ = validate(ValidateConfig(model, replace(small.data, num_points=128), votes=3))
+        assert (more.settings["points_per_pass"], more.settings["num_votes"]) == (128, 3)
+    if name in ("s3dis", "isprs"):  # every point counts once
+        rooms = s3dis.S3dis(small.data.path, [5]).room_labels(0) if name == "s3dis" else None
+        labels = rooms if rooms is not None else isprs.read_scenes(small.data.path)[4].labels
+        counts = torch.from_numpy(np.bincount(labels, minlength=small.classes))
+        assert torch.equal(evaluation.confusion.sum(1), counts)
+
+
+def test_the_authors_checkpoint_needs_no_description(tmp_path):
+    small = small_set("s3dis", tmp_path)
+    torch.save(zoo.create_model("pvcnn_sem_c0p125", num_classes=13).state_dict(), tmp_path / "s3dis.pth.tar")
+    config = ValidateConfig("pvcnn_sem_c0p125", small.data, checkpoint=str(tmp_path / "s3dis.pth.tar"))
+    evaluation, _ = validate(config)
+    assert evaluation.confusion.shape == (13, 13) and evaluation.settings["points_per_pass"] == 256
+
+
+@pytest.mark.parametrize("name", VAL_NAMES)
+def test_settings_are_chosen_on_another_part(name, tmp_path):
+    small = small_set(name, tmp_path)
+    evaluation, measured_on = validate(ValidateConfig(untrained(small, tmp_path / "model"), small.data, split="val"))
+    assert VAL_NAMES[name] in measured_on and evaluation.num_samples > 0
+
+
+@pytest.mark.parametrize(
+    ("protocol", "views", "size"), [("center", 1, 32), ("crop10", 10, 32), ("twice_x3", 6, 37), ("dense_10x3", 30, 37)]
+)
+def test_a_protocol_says_what_is_seen_of_a_video(protocol, views, size, tmp_path):
+    small = small_set("videos", tmp_path)
+    spec = WeightsSpec("tsm_resnet18", "mine", 2, small.input)
+    for num_frames in (4, 8):  # 8 of more than the model learnt from
+        data = replace(small.data, num_frames=num_frames)
+        measured = open_measured(ValidateConfig("mine", data, protocol=protocol), spec)
+        assert measured.protocol == protocol and measured.settings["views"]["num_views"] == views
+        assert measured.settings["views"]["num_frames"] == num_frames
+        assert next(iter(measured.samples))[0].shape == (views, num_frames, 3, size, size)
+
+
+def test_the_command_writes_the_figures_and_what_was_seen(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("jsonargparse")
+    small = small_set("videos", tmp_path)
+    spec = importlib.util.spec_from_file_location("validate_tool", ROOT / "tools/validate.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    arguments = ["--model", untrained(small, tmp_path / "model"), "--data.val", small.data.val]
+    monkeypatch.setattr("sys.argv", ["validate.py", *arguments, "--out", str(tmp_path / "figures.json")])
+    assert tool.main() == 0
+    assert f"2 videos of {small.data.val}; center\ntop_1_accuracy: 0.5" in capsys.readouterr().out
+    results = json.loads((tmp_path / "figures.json").read_text())
+    assert results["settings"]["views"]["crop_size"] == 32 and results["metrics"]["top_1_accuracy"]["value"] == 0.5
+    assert (tmp_path / "figures.png").is_file()
+
+
+def test_shards_give_what_the_files_give(tmp_path):
+    from zoo.data.shards import write_shards
+    from zoo.data.video_sets import find_videos
+    from zoo.data.video_writer import write_video
+
+    rng = np.random.default_rng(0)
+    for name in ("left/a", "left/b", "right/a"):
+        (tmp_path / "files" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_video(tmp_path / f"files/{name}.mp4", rng.integers(0, 255, (8, 32, 48, 3), dtype=np.uint8), fps=8)
+    found = find_videos(tmp_path / "files")
+    (shard,) = write_shards(found.samples, found.class_names, tmp_path / "val")
+    spec = WeightsSpec("tsm_resnet18", "mine", 2, VideoInput(4, 37, 32), class_names=found.class_names)
+    files, shards = (
+        list(open_measured(ValidateConfig("mine", data, protocol="twice_x3"), spec).samples)
+        for data in (DataConfig(val=str(tmp_path / "files")), DataConfig(val=str(shard), layout="shards"))
+    )
+    assert len(files) == len(shards) == 3 and files[0][0].shape == (6, 4, 3, 37, 37)
+    sums = [sorted((int(label), int(views.sum())) for views, label in samples) for samples in (files, shards)]
+    assert sums[0] == sums[1]
+
+
+def test_a_model_brings_its_own_order_of_classes(tmp_path):
+    write_moving(tmp_path)
+    spec = WeightsSpec("tsm_resnet18", "mine", 2, VideoInput(4, 37, 32), class_names=("right", "left"))
+    samples = open_measured(ValidateConfig("mine", DataConfig(val=str(tmp_path))), spec).samples
+    left = next(int(label) for views, label in samples if views[0, -1, ..., :18].sum() > views[0, -1, ..., 18:].sum())
+    assert spec.class_names[left] == "left"
+
+
+def test_a_bad_video_ends_the_measurement_or_is_left_out(tmp_path, caplog):
+    small = small_set("videos", tmp_path)
+    bad = Path(small.data.val) / "left/bad.mp4"
+    bad.write_text("no video")
+    config = ValidateConfig(untrained(small, tmp_path / "model"), small.data)
+    with pytest.raises(InputError, match=r"bad\.mp4"):
+        validate(config)
+    evaluation, _ = validate(replace(config, data=replace(small.data, bad_files="skip")))
+    assert evaluation.num_samples == 2 and "bad.mp4 is left out" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["s3dis", "isprs", "fights"])
+def test_without_a_fold_nothing_is_held_out(name, tmp_path):
+    small = small_set(name, tmp_path)
+    config = ValidateConfig(untrained(small, tmp_path / "model"), replace(small.data, fold=0))
+    with pytest.raises(InputError, match=r"data\.fold is 0, so there is nothing to measure on"):
+        validate(config)
+    without = replace(config, data=replace(small.data, hold_out_val=False), split="val")
+    with pytest.raises(InputError, match=r"data\.hold_out_val is false"):
+        validate(without)
+
+
+def test_sets_that_do_not_suit_the_model_are_named(tmp_path):
+    clouds = WeightsSpec("pointnet_cls", "mine", 2, small_set("tabletop", tmp_path).input)
+    with pytest.raises(InputError, match="'s3dis' gives: take another model"):
+        open_measured(ValidateConfig("mine", DataConfig(name="s3dis", path=str(tmp_path))), clouds)
+    with pytest.raises(InputError, match=r"data\.val is missing"):
+        open_measured(ValidateConfig("mine", DataConfig()), clouds)
+    tracks = WeightsSpec("tsm_resnet18", "mine", 2, VideoInput(4, 37, 32))
+    with pytest.raises(InputError, match=r"nothing is measured on data\.name 'direction'"):
+        open_measured(ValidateConfig("mine", DataConfig(name="direction", path="tracks.csv")), tracks)
