@@ -94,6 +94,8 @@ class DataConfig:
             "folders", "csv", "kinetics400" and so on; "auto" finds out, but for shards.
         videos: the folder of the videos, where `train` and `val` are lists.
         path: of the other sets, the file or folder.
+        detections: of "kitti", where it is measured: a folder of what a detector found in the pictures, a file a frame
+            in the form of labels with scores.
         fold: of "fights", "isprs" and "s3dis", the number of the part to test on: sources, sites, areas; 0 for none.
         hold_out_val: of these and the sets in one file, choose the best epoch on a validation part; false trains on
             that part too, once the settings are chosen, and takes the last epoch.
@@ -120,6 +122,7 @@ class DataConfig:
     layout: str = "auto"
     videos: str | None = None
     path: str = ""
+    detections: str = ""
     fold: int = 0
     hold_out_val: bool = True
     num_frames: int | None = None

@@ -5,16 +5,22 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from zoo.create import create_model
+from zoo.data.kitti import read_frame_ids
+from zoo.data.kitti_frustum import KittiFrustums
 from zoo.engine.config import ValidateConfig
+from zoo.engine.data import named
 from zoo.engine.distributed import local_device
 from zoo.engine.measured import open_measured
-from zoo.engine.protocols import Evaluation, evaluate, write_results
+from zoo.engine.protocols import Evaluation, evaluate, evaluate_kitti, write_results
 from zoo.engine.protocols.confusion_plot import write_confusion
+from zoo.engine.protocols.kitti_results import write_kitti_results
 from zoo.errors import InputError
+from zoo.registry import architecture_task
 
 
 def validate(config: ValidateConfig) -> tuple[Evaluation, str]:
@@ -32,13 +38,33 @@ def validate(config: ValidateConfig) -> tuple[Evaluation, str]:
         raise InputError(f"--out {config.out} does not end in .json: the figures are written as JSON")
     model: Any = create_model(config.model, pretrained=config.checkpoint is None, checkpoint=config.checkpoint)
     model.to(local_device(config.device))
-    measured = open_measured(config, model.spec)
-    evaluation = evaluate(model, measured.samples, measured.protocol, **measured.settings)
+    if architecture_task(model.spec.architecture) == "object_detection":
+        evaluation, measured_on = _detect(config, model)
+    else:
+        measured = open_measured(config, model.spec)
+        measured_on = measured.name
+        evaluation = evaluate(model, measured.samples, measured.protocol, **measured.settings)
     evaluation = dataclasses.replace(
-        evaluation, settings={"data": measured.name, "command": shlex.join(sys.argv), **evaluation.settings}
+        evaluation, settings={"data": measured_on, "command": shlex.join(sys.argv), **evaluation.settings}
     )
     if config.out:
         write_results(config.out, evaluation, model.spec.name, model.spec.sha256)
         if evaluation.confusion is not None:
             write_confusion(Path(config.out).with_suffix(".png"), evaluation.confusion, evaluation.class_names)
-    return evaluation, measured.name
+    return evaluation, measured_on
+
+
+def _detect(config: ValidateConfig, model: Any) -> tuple[Evaluation, str]:
+    """KITTI's average precisions of the boxes that ``model`` finds where a detector saw objects in the pictures."""
+    data = named(config.data, model.spec.architecture)
+    if not data.val or not data.detections:
+        raise InputError(
+            "boxes are measured on the frames that data.val lists (such as ImageSets/val.txt), where a detector saw "
+            "objects in the pictures: give the folder of its files as data.detections"
+        )
+    frames = read_frame_ids(data.val)
+    frustums = KittiFrustums(data.path, False, model.spec.input.num_points, frames, data.detections)
+    with tempfile.TemporaryDirectory() as folder:
+        write_kitti_results(model, frustums, frames, Path(folder), config.batch_size)
+        evaluation = evaluate_kitti(Path(data.path) / "label_2", folder)
+    return evaluation, f"KITTI, {len(frustums)} detections in {len(frames)} frames of {data.val}"

@@ -4,7 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
+import zoo
 from tests.engine.test_frustum_training import write_frames
+from tests.engine.test_publish import validate
 from zoo.data.kitti import NUM_HEADING_BINS, SIZE_TEMPLATES
 from zoo.data.kitti_frustum import KittiFrustums
 from zoo.engine.protocols import evaluate_kitti
@@ -58,3 +60,20 @@ def test_the_truth_is_found_again(tmp_path):
         assert found.score.tolist() == [0.9]
     figures, best = (evaluate_kitti(root / "label_2", folder).figures for folder in (results, detections))
     assert figures["car_3d_easy_r40"] == best["car_3d_easy_r40"] > 0
+
+
+def test_boxes_are_measured_from_the_command_line(tmp_path, monkeypatch, capsys):
+    root, detections = write_frames(tmp_path / "kitti", 2), tmp_path / "detections"
+    detections.mkdir()
+    for frame in ("000000", "000001"):
+        (detections / f"{frame}.txt").write_text((root / f"label_2/{frame}.txt").read_text().strip() + " 0.9\n")
+    (tmp_path / "val.txt").write_text("000000\n000001\n")
+    small = {"width_multiplier": 0.125, "num_points_per_object": 32}
+    model = zoo.create_model("frustum_pointnet", **small)
+    folder = zoo.save_pretrained(model, tmp_path / "best")
+    data = ["--data.name", "kitti", "--data.path", root, "--data.val", tmp_path / "val.txt"]
+    assert validate(monkeypatch, folder, *data) == 2
+    assert "data.detections" in capsys.readouterr().err
+    assert validate(monkeypatch, folder, *data, "--data.detections", detections) == 0
+    out = capsys.readouterr().out
+    assert "2 detections in 2 frames" in out and "car_3d_moderate_r40" in out

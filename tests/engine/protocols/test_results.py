@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from tests.engine.test_publish import load_tool
 from zoo.engine.protocols import Evaluation, write_results
 from zoo.engine.protocols.confusion_plot import write_confusion
 from zoo.errors import InputError
@@ -49,3 +50,16 @@ def test_a_confusion_matrix_as_png(tmp_path, size):
 def test_names_fit_the_matrix(tmp_path):
     with pytest.raises(ValueError, match="3 names"):
         write_confusion(tmp_path / "confusion.png", torch.eye(2), ["a", "b", "c"])
+
+
+def test_folds_are_one_figure_from_their_files(tmp_path, capsys):
+    for number, confusion in enumerate(([[8, 2], [0, 0]], [[0, 0], [5, 5]])):
+        results = {"class_names": ["a", "b"], "confusion": confusion}
+        (tmp_path / f"{number}.json").write_text(json.dumps(results))
+    load_tool("merge_folds").run(sorted(tmp_path.glob("*.json")))
+    assert capsys.readouterr().out.split() == [
+        *("overall_accuracy:", "0.6500", "mean_class_accuracy:", "0.6500", "mean_iou:", "0.4750")
+    ]
+    (tmp_path / "2.json").write_text("{}")
+    with pytest.raises(InputError, match=r"2\.json has no confusion matrix"):
+        load_tool("merge_folds").run(sorted(tmp_path.glob("*.json")))
