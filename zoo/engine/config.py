@@ -145,8 +145,8 @@ class OptimConfig:
     """How it is learnt.
 
     Args:
-        name: an optimizer of timm, such as "adamw", "sgd" or "lars" (for very large batches; what does not decay, as
-            biases and normalisations, learns at the plain rate).
+        name: an optimizer of timm, such as "adamw", "momentum" (plain SGD), "sgd" (with Nesterov's momentum) or "lars"
+            (for very large batches; what does not decay, as biases and normalisations, learns at the plain rate).
         lr: the highest learning rate.
         lr_batch_size: the batch for which `lr` is meant; with another it grows in proportion. 0 takes `lr` as it is.
         momentum: of SGD and LARS.

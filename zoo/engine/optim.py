@@ -63,21 +63,24 @@ def parameter_groups(model: Any, config: OptimConfig) -> Groups:
 def tsm_groups(model: Any, weight_decay: float) -> Groups:
     """The groups of TSM's authors: biases learn at twice the rate, the classifier at five times, its bias at ten.
 
-    Weights decay; biases and normalisations do not.
+    The first convolution of a model of flow learns as the classifier does. Weights decay; biases and normalisations do
+    not.
     """
     classifier = model.classifier_name
+    convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+    of_flow = next(convolutions, None) if model.in_channels != 3 else None
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, module in model.named_modules():
-        in_classifier = name == classifier or name.startswith(f"{classifier}.")
+        is_fast = name == classifier or name.startswith(f"{classifier}.") or module is of_flow
         for kind, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
             if isinstance(module, _NORMS):
                 lr_scale, decay = 1.0, 0.0
             elif kind == "bias":
-                lr_scale, decay = 10.0 if in_classifier else 2.0, 0.0
+                lr_scale, decay = 10.0 if is_fast else 2.0, 0.0
             else:
-                lr_scale, decay = 5.0 if in_classifier else 1.0, weight_decay
+                lr_scale, decay = 5.0 if is_fast else 1.0, weight_decay
             groups.setdefault((lr_scale, decay), []).append(parameter)
     return [
         {"params": parameters, "lr_scale": lr_scale, "weight_decay": decay}
