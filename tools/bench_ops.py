@@ -111,7 +111,10 @@ def add_shift(bench: Bench, layout: torch.memory_format) -> None:
     calls |= {"copy_": lambda: out.copy_(x), "clone": x.clone, "slices": lambda: shift_by_slices(x, 8, 8)}
     bench.add("temporal_shift", size, moved, calls)
     shifted, part = x[:, :64], x[:, :64].contiguous(memory_format=layout)
-    calls = {"call": lambda: ops.temporal_shift_(x, 8), "move_shifted": lambda: shifted.copy_(part)}
+    calls = {"call": lambda: ops.temporal_shift_(x, 8)}
+    if bench.native:
+        calls["kept"] = lambda: torch.ops.zoo.temporal_shift_(x, 8, 8, 1, -1)
+    calls |= {"move_shifted": lambda: shifted.copy_(part)}
     bench.add("temporal_shift_", size, moved // 4, calls)
     add_backward(
         bench,

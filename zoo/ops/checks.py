@@ -8,6 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 FLOAT_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _INDEX_TYPES = (torch.int32, torch.int64)
+_WHOLE = (int, torch.SymInt)  # as a union it would be made anew in every call
 
 
 def check_float(operator: str, name: str, x: Tensor, shape: str) -> None:
@@ -43,7 +44,7 @@ def check_count(operator: str, name: str, x: Tensor) -> None:
 
 def check_whole(operator: str, name: str, value: int, least: int) -> None:
     """``value`` is a whole number and not less than ``least``; one that a compiler traces is a whole number too."""
-    if not isinstance(value, int | torch.SymInt) or isinstance(value, bool) or value < least:
+    if not isinstance(value, _WHOLE) or isinstance(value, bool) or value < least:
         raise ValueError(f"{operator}: {name} must be a whole number of at least {least}, not {value!r}")
 
 
