@@ -1,10 +1,10 @@
-# make demo | test | setup | lint | format | sanitize: everything happens in .venv
+# make demo | test | setup | lint | format | sanitize | cards: everything happens in .venv
 PYTHON ?= python3
 VIDEO ?= out/demo/gesture.mp4
 CLOUD ?= out/demo/tabletop.ply
 BIN := .venv/bin
 
-.PHONY: setup demo test lint format sanitize
+.PHONY: setup demo test lint format sanitize cards
 setup: .venv/ready
 
 .venv/ready: pyproject.toml $(wildcard zoo/ops/csrc/* zoo/ops/csrc/*/*) zoo/ops/build.py
@@ -30,6 +30,10 @@ sanitize: setup
 	ZOO_CACHE=out/sanitize $(BIN)/zoo build-ops --sanitize
 	ZOO_CACHE=out/sanitize ZOO_OPS=native LD_PRELOAD='$(SANITIZERS)' ASAN_OPTIONS=detect_leaks=0 \
 		$(BIN)/python -m pytest tests/ops
+
+# The model cards and the README's table of checkpoints; the test suite fails where they are stale.
+cards: setup
+	$(BIN)/python tools/make_cards.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.hub_server import hub  # noqa: F401  (a fixture)
+
 
 @pytest.fixture(autouse=True)
 def _only_loopback(monkeypatch):

@@ -2,9 +2,18 @@
 
 from zoo import ops
 from zoo.create import create_model, create_transform
-from zoo.hub import save_pretrained
+from zoo.hub import push_to_hub, save_pretrained
 from zoo.predict import Predictor, load
 from zoo.registry import list_models
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "create_model", "create_transform", "list_models", "load", "ops", "save_pretrained"]
+__all__ = [
+    "Predictor",
+    "create_model",
+    "create_transform",
+    "list_models",
+    "load",
+    "ops",
+    "push_to_hub",
+    "save_pretrained",
+]

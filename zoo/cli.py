@@ -1,4 +1,4 @@
-"""The command line: ``zoo list``, ``zoo info``, ``zoo predict``, ``zoo convert``, ``zoo build-ops``."""
+"""The command line: ``zoo list``, ``info``, ``predict``, ``convert``, ``pull``, ``verify``, ``push``, ``build-ops``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _build_parser() -> _Parser:
 
     listing = commands.add_parser("list", help="names of models")
     listing.add_argument("pattern", nargs="?", help="a wildcard, such as 'tsm_*'")
-    listing.add_argument("--pretrained", action="store_true", help="only those that can be loaded, as arch.tag")
+    listing.add_argument("--pretrained", action="store_true", help="weights that can be loaded, as arch.tag")
     listing.add_argument("--task", help="only models of this task, such as video_classification")
     listing.set_defaults(command=_list)
 
@@ -66,6 +66,7 @@ def _build_parser() -> _Parser:
     predict.add_argument("--save", metavar="PATH", help="an annotated MP4, or a PLY with coloured labels")
     predict.add_argument("--category", help="of the object, for part segmentation")
     predict.add_argument("--device", help="such as cpu or cuda:0")
+    _add_organisation(predict)
     predict.set_defaults(command=_predict)
 
     convert = commands.add_parser("convert", help="another project's checkpoint to safetensors")
@@ -74,11 +75,36 @@ def _build_parser() -> _Parser:
     convert.add_argument("--model", metavar="ARCH", help="check that every tensor finds its place in this architecture")
     convert.set_defaults(command=_convert)
 
+    pull = commands.add_parser("pull", help="download weights, for later or for a machine without a network")
+    pull.add_argument("names", nargs="+", metavar="NAME", help="as for predict")
+    pull.add_argument(
+        "--to", metavar="FOLDER", help="write FOLDER/NAME too, which local-dir:FOLDER/NAME loads anywhere"
+    )
+    _add_organisation(pull)
+    pull.set_defaults(command=_pull)
+
+    verify = commands.add_parser("verify", help="look whether weights on this machine are what they were")
+    verify.add_argument("names", nargs="*", metavar="NAME", help="as for predict")
+    verify.add_argument("--all", action="store_true", help="all that came with the zoo or are in the cache")
+    verify.set_defaults(command=_verify)
+
+    push = commands.add_parser("push", help="publish a model on the Hub; shows what it would do, unless --yes")
+    push.add_argument("folder", help="as zoo.save_pretrained or training writes it, such as out/run/best")
+    push.add_argument("repository", metavar="OWNER/NAME")
+    push.add_argument("--licence", help="of the weights, an SPDX identifier such as Apache-2.0")
+    push.add_argument("--private", action="store_true", help="a repository that only its owner sees")
+    push.add_argument("--yes", action="store_true", help="do it")
+    push.set_defaults(command=_push)
+
     building = commands.add_parser("build-ops", help="compile the operators for this machine")
     building.add_argument("--force", action="store_true", help="also where they are built already")
     building.add_argument("--sanitize", action="store_true", help="with sanitisers, for `make sanitize`")
     building.set_defaults(command=_build_ops)
     return parser
+
+
+def _add_organisation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--hub-org", metavar="NAME", help="on the Hub, whose copies are tried first (ZOO_HUB_ORG)")
 
 
 def _positive(text: str) -> int:
@@ -115,6 +141,7 @@ def _predict(options: argparse.Namespace) -> int:
 
     if options.save and len(options.inputs) > 1:
         raise ZooError("--save takes one file: predict the others without it")
+    _use_organisation(options)
     predictor = zoo.load(options.name, options.device)
     if options.save:
         check_output(options.save, predictor.saved_as)
@@ -158,6 +185,68 @@ def _convert(options: argparse.Namespace) -> None:
     except OSError as error:
         raise ZooError(f"{target} cannot be written ({error.strerror}): choose another path") from error
     print(f"{matches[0][1]} in {', '.join(name for name, _ in matches)} -> {target}")
+
+
+def _use_organisation(options: argparse.Namespace) -> None:
+    if options.hub_org:
+        os.environ["ZOO_HUB_ORG"] = options.hub_org
+
+
+def _pull(options: argparse.Namespace) -> None:
+    """Load each of the weights, which puts them into the cache, and write a folder of them where one is wanted."""
+    from pathlib import Path
+
+    import zoo
+
+    _use_organisation(options)
+    for name in options.names:
+        model: Any = zoo.create_model(name, pretrained=True)
+        print(f"{name}: {model.load_report.found_at}")
+        if options.to:
+            own = name.removeprefix("hf-hub:").partition("@")[0].replace("/", "--")
+            folder = Path(options.to) / (own if name.startswith("hf-hub:") else model.spec.name)
+            zoo.save_pretrained(model, folder)
+            print(f"  -> local-dir:{folder}")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """Verify each of the weights; 0, or 1 where something is wrong with some of them, and 2 where with all."""
+    import zoo.create  # noqa: F401  (registers the weights)
+    from zoo import hub
+
+    names = [*options.names, *(hub.verifiable() if options.all else ())]
+    if not names:
+        raise ZooError("name weights, see `zoo list --pretrained`, or ask for --all")
+    failures = 0
+    for name in names:
+        try:
+            print(f"{name}: {hub.verify(name)}")
+        except ZooError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failures += 1
+    return 2 if failures == len(names) else int(failures > 0)
+
+
+def _push(options: argparse.Namespace) -> None:
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from zoo import hub
+    from zoo.create import create_model
+
+    model = create_model(f"local-dir:{options.folder}", pretrained=True)
+    with TemporaryDirectory() as temporary:
+        staged = Path(temporary)
+        hub.stage(Path(options.folder), staged, model, options.repository, options.licence)
+        hub.check_publishable(staged, model)
+        print(f"{options.repository}, {'private' if options.private else 'for everybody to see'}:")
+        for name in hub.repository_files(staged):
+            print(f"  {(staged / name).stat().st_size:>12,} bytes  {name}")
+        print((staged / hub.CARD_NAME).read_text())
+        if not options.yes:
+            print("nothing was uploaded: --yes does it")
+            return
+        print(hub.upload(staged, model, options.repository, private=options.private or None))
 
 
 def _build_ops(options: argparse.Namespace) -> None:

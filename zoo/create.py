@@ -6,12 +6,11 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-import zoo.models  # noqa: F401  (registers the architectures)
 from zoo import hub
 from zoo.convert import Checkpoint, Report, infer_arguments, load_checkpoint, read_checkpoint
 from zoo.data.point_transforms import Augmentation, PointAugmentation, PointTransform, point_augmentations
@@ -21,7 +20,9 @@ from zoo.registry import architecture_task, find_builder, list_models
 from zoo.weights import PointFeature, PointInput, VideoInput, WeightsSpec, channels_of, plain_arguments
 
 log = logging.getLogger("zoo")
-hub.register_bundled()
+hub.register_bundled()  # first, so that bare names take them
+hub.register_video()
+hub.register_points()
 
 POINT_INPUTS = {  # what a model of a task takes where its weights do not say otherwise
     "part_segmentation": PointInput(2048, ("normals",), "mean", "unit_sphere"),
@@ -41,8 +42,10 @@ def create_model(
     """Build a model by name.
 
     Args:
-        name: "arch", "arch.tag", or "local-dir:PATH" for a folder that ``save_pretrained`` wrote.
-        pretrained: load the weights of the tag, of the first tag for a bare "arch", or of the folder.
+        name: "arch", "arch.tag", "hf-hub:owner/repo[@revision]" for a repository on the Hub, or "local-dir:PATH" for a
+            folder that ``save_pretrained`` wrote.
+        pretrained: load the weights of the tag, of the first tag for a bare "arch", of the repository or of the folder.
+            They are downloaded once, from the first of their sources that answers.
         checkpoint: load this file instead, in any layout that ``zoo.convert`` knows. Classes, channels and the place of
             the shifts that are not given are read from it. Every tensor must match, but the classifier's where
             ``num_classes`` differs.
@@ -51,30 +54,35 @@ def create_model(
 
     Returns:
         The module, in training mode; ``module.spec`` describes its weights and preprocessing, ``module.load_report``
-        says what was loaded, None where nothing was.
+        says what was loaded and from where, None where nothing was.
 
     Raises:
         UnknownNameError: nothing bears the name; the text lists the nearest.
         CheckpointError: the file is damaged, or of another network; the text lists what did not match.
+        SourceError: no source gives the weights; the text lists what was tried, and what to do.
         TypeError: the architecture has no such argument.
     """
     if pretrained and checkpoint is not None:
         raise ZooError("pass pretrained=True or checkpoint=PATH, not both")
-    architecture, spec, path = hub.resolve(name, pretrained)
+    resolved = hub.resolve(name, pretrained)
+    architecture, spec = resolved.architecture, resolved.spec
     arguments = {**(spec.model_args if spec else {}), **model_args}
-    source, found = None, {}
+    source, found, found_at = None, {}, ""
     if checkpoint is not None:
-        source = read_checkpoint(checkpoint)
+        source, found_at = read_checkpoint(checkpoint), os.fspath(checkpoint)
         found = _infer(architecture, arguments, source)
     elif spec is not None:
         found = {"num_classes": spec.num_classes}
-        if pretrained and path is not None:
-            source = Checkpoint(str(path), "zoo", hub.load_weights(path, spec))
+        if pretrained:
+            weights = hub.load(resolved)
+            spec, found_at = weights.spec, weights.found_at
+            source = Checkpoint(str(weights.path), "zoo", weights.tensors)
     arguments = {**found, **arguments}
     if num_classes is not None:
         arguments["num_classes"] = num_classes
     try:
-        model: Any = find_builder(architecture)(**arguments)
+        build = find_builder(architecture) if source is None else partial(hub.sketch, architecture)
+        model: Any = build(**arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         if spec is None or model_args or num_classes is not None:
             raise
@@ -82,7 +90,10 @@ def create_model(
     model.load_report = None
     if source is not None:
         reset_head = arguments.get("num_classes") != found.get("num_classes")
-        model.load_report = load_checkpoint(model, source, reset_head=reset_head)
+        report = load_checkpoint(model, source, reset_head=reset_head)
+        model.load_report = dataclasses.replace(report, found_at=found_at)
+        if reset_head and model.classifier_name:
+            model.reset_classifier(model.num_classes)  # one with values
     if architecture == "tsm":
         log.warning("tsm: shifts before %s", ", ".join(model.shifts))
     model.spec = _describe(model, architecture, spec, arguments, pretrained)
@@ -98,8 +109,8 @@ def matching_architectures(checkpoint: Checkpoint) -> list[tuple[str, Report]]:
     matches = []
     for architecture in list_models():
         try:
-            sketch = _sketch(architecture, _infer(architecture, {}, checkpoint))
-            matches.append((architecture, load_checkpoint(sketch, checkpoint)))
+            network = hub.sketch(architecture, **_infer(architecture, {}, checkpoint))
+            matches.append((architecture, load_checkpoint(network, checkpoint)))
         except (CheckpointError, ValueError):
             continue
     if not matches:
@@ -162,7 +173,7 @@ def _augmentations(task: str, features: tuple[str, ...]) -> tuple[Augmentation, 
 
 def _infer(architecture: str, arguments: dict[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
     """What ``checkpoint`` tells of its network's arguments."""
-    sketch: Any = _sketch(architecture, arguments)
+    sketch: Any = hub.sketch(architecture, **arguments)
     found: dict[str, Any] = {**infer_arguments(sketch, checkpoint)}
     if architecture_task(architecture) == "video_classification":
         if found.pop("in_channels", None) == 10:
@@ -170,13 +181,6 @@ def _infer(architecture: str, arguments: dict[str, Any], checkpoint: Checkpoint)
         if sketch.shifts and any(".layer1.0.net." in name for name in checkpoint.state_dict):
             found["shift_place"] = "block"
     return found
-
-
-def _sketch(architecture: str, arguments: dict[str, Any]) -> nn.Module:
-    """The model without memory for its tensors, to read names and shapes from."""
-    arguments = {name: value for name, value in arguments.items() if name != "pretrained_backbone"}
-    with torch.device("meta"):
-        return find_builder(architecture)(**arguments)
 
 
 def _describe(

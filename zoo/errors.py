@@ -19,3 +19,7 @@ class UnknownNameError(ZooError, LookupError):
 
 class OperatorsError(ZooError, RuntimeError):
     """The operators that ``ZOO_OPS`` asks for are not there."""
+
+
+class SourceError(ZooError):
+    """Weights that cannot be had from where they lie; the text lists what was tried."""

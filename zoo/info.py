@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zoo import hub
 from zoo.create import create_model
+from zoo.hub.card import input_text
 from zoo.registry import architecture_task, list_models
-from zoo.weights import PointInput, VideoInput, WeightsSpec, channels_of
+from zoo.weights import VideoInput, WeightsSpec, channels_of
 
 
 def describe_model(name: str) -> dict[str, str]:
@@ -20,7 +21,8 @@ def describe_model(name: str) -> dict[str, str]:
     Raises:
         UnknownNameError: nothing bears the name.
     """
-    architecture, spec, path = hub.resolve(name, pretrained=False)
+    resolved = hub.resolve(name, pretrained=False)
+    architecture, spec = resolved.architecture, resolved.spec
     model: Any = create_model(name)
     task = architecture_task(architecture)
     inputs = example_input(model, task)
@@ -31,17 +33,18 @@ def describe_model(name: str) -> dict[str, str]:
         "task": task.replace("_", " "),
         "parameters": f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.2f} M",
         "MACs": f"{count_macs(model, inputs) / 1e9:.3f} G for one input {list(inputs[0].shape)}",
-        "input": _input_line(described.input),
+        "input": input_text(described.input),
         "classes": _classes_line(described),
     }
     if spec is None:
         lines["weights"] = ", ".join(tags) if tags else "none; create_model(..., checkpoint=PATH) takes your own"
         return lines
     lines["licence"] = spec.licence
-    lines["weights"] = f"{path}, {spec.size / 1e6:.1f} MB, sha256 {spec.sha256}"
+    lines["weights"] = hub.whereabouts(resolved)
     lines["origin"] = spec.origin
     for metric in spec.metrics:
-        lines[metric.name] = f"{metric.value:.4f} on {metric.dataset} ({metric.protocol}); {metric.source}"
+        line = f"{metric.value:.4f} on {metric.dataset} ({metric.protocol}); {metric.source}"
+        lines[metric.name] = f"{lines[metric.name]} | {line}" if metric.name in lines else line
     return lines
 
 
@@ -63,20 +66,6 @@ def count_macs(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     with FlopCounterMode(display=False) as counter:
         model.to("meta").eval()(*inputs)
     return counter.get_total_flops() // 2
-
-
-def _input_line(preprocessing: VideoInput | PointInput) -> str:
-    if isinstance(preprocessing, VideoInput):
-        how = (
-            "the whole frame squashed"
-            if preprocessing.crop_mode == "squash"
-            else f"short side {preprocessing.resize_size}, centre crop"
-        )
-        side = preprocessing.crop_size
-        return f"{preprocessing.num_frames} frames of {side} x {side} pixels, sampled uniformly; {how}"
-    features = ", ".join(("xyz", *preprocessing.features))
-    how = f"centre {preprocessing.center}, scale {preprocessing.scale}"
-    return f"{preprocessing.num_points} points at a time ({features}); {how}"
 
 
 def _classes_line(spec: WeightsSpec) -> str:

@@ -256,7 +256,7 @@ def load(name: str, device: str | int | torch.device | None = None) -> Predictor
     """Load a pretrained model by name, ready for files.
 
     Args:
-        name: "arch.tag", "arch" for its first tag, or "local-dir:PATH".
+        name: "arch.tag", "arch" for its first tag, "hf-hub:owner/repo[@revision]" or "local-dir:PATH".
         device: where it runs; by default on a GPU if there is one.
 
     Returns:
@@ -265,6 +265,7 @@ def load(name: str, device: str | int | torch.device | None = None) -> Predictor
     Raises:
         UnknownNameError: nothing bears the name, or it has no weights.
         CheckpointError: the weights are damaged.
+        SourceError: the weights cannot be had; the text lists what was tried.
         ZooError: the device cannot be used, or the model has no classifier.
     """
     if device is None:

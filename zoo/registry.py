@@ -122,7 +122,7 @@ def _unknown(name: str) -> str:
     nearest = difflib.get_close_matches(name, known, n=5, cutoff=0.0)
     return (
         f"there is no model {name!r}; the nearest names are {', '.join(nearest)} "
-        "(a name is 'arch' or 'arch.tag', or begins with 'local-dir:'; `zoo list` shows all)"
+        "(a name is 'arch' or 'arch.tag', or begins with 'hf-hub:' or 'local-dir:'; `zoo list` shows all)"
     )
 
 

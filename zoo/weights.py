@@ -23,6 +23,16 @@ FEATURE_CHANNELS: dict[str, int] = {
 COMPUTED_FEATURES = ("normalized_xyz", "ground_heights")
 """Of a point, those that follow from the coordinates of its scene; the others have to be in the file."""
 
+# A description may come from anyone: what is larger than this is an attack on the memory, or a mistake.
+LIMITS: dict[str, float] = {
+    **{"num_classes": 2**15, "num_frames": 2**10, "resize_size": 2**12, "crop_size": 2**12, "num_points": 2**20},
+    **{"width_multiplier": 4, "voxel_resolution_multiplier": 4},
+}
+MAX_NUMBER = 2**50
+MAX_ARGUMENT = 2**12
+MAX_ITEMS = 2**15
+MAX_TEXT = 2**14
+
 
 @dataclass(frozen=True)
 class VideoInput:
@@ -160,7 +170,7 @@ class WeightsSpec:
             where: the file, for the error.
 
         Raises:
-            CheckpointError: a field is missing, unknown or of the wrong type.
+            CheckpointError: a field is missing, unknown, of the wrong type or larger than any model needs.
         """
         try:
             inputs = dict(entry["input"])
@@ -171,6 +181,9 @@ class WeightsSpec:
                 raise ValueError(f"{spec.file!r} is not the plain name of a safetensors file")
             if plain_arguments(spec.model_args) != spec.model_args:
                 raise ValueError("model_args hold what is no business of a description")
+            for name, value in spec.model_args.items():
+                if not _is_argument(value, LIMITS.get(name, MAX_ARGUMENT)):
+                    raise ValueError(f"the argument {name} cannot be {_shown(value)}")
             if len(spec.class_names) not in (0, spec.num_classes):
                 raise ValueError(f"{len(spec.class_names)} names are given for {spec.num_classes} classes")
             return spec
@@ -191,12 +204,12 @@ def plain_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build(kind: Any, values: dict[str, Any]) -> Any:
-    """The dataclass ``kind`` of values from JSON, each of the type that the field has and no number below zero."""
+    """The dataclass ``kind`` of values from JSON, each of the type that the field has and no number out of bounds."""
     result = kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
     for name, hint in get_type_hints(kind).items():
         value = getattr(result, name)
-        if not _is(value, hint) or (hint is int and value < 0):
-            raise TypeError(f"{name} cannot be {value!r}")
+        if not _is(value, hint) or (hint is int and not 0 <= value <= LIMITS.get(name, MAX_NUMBER)):
+            raise TypeError(f"{name} cannot be {_shown(value)}")
     return result
 
 
@@ -208,10 +221,27 @@ def _is(value: Any, hint: Any) -> bool:
     if origin is UnionType:
         return any(_is(value, each) for each in inner)
     if origin is tuple:
-        return isinstance(value, tuple) and all(_is(item, inner[0]) for item in value)
+        return isinstance(value, tuple) and len(value) <= MAX_ITEMS and all(_is(item, inner[0]) for item in value)
+    if hint is str:  # printed on terminals and in model cards
+        return isinstance(value, str) and len(value) <= MAX_TEXT and value.isprintable()
     if hint in (int, float):
-        return type(value) in (int, hint)
+        return type(value) in (int, hint) and abs(value) <= MAX_NUMBER  # which NaN is not
     return isinstance(value, origin or hint)
+
+
+def _is_argument(value: Any, limit: float, depth: int = 2) -> bool:
+    """Whether ``value`` may be an argument of a model: a number, a plain name (no address, no path), lists of them."""
+    if isinstance(value, list):
+        return depth > 0 and len(value) <= MAX_ARGUMENT and all(_is_argument(item, limit, depth - 1) for item in value)
+    if isinstance(value, str):
+        return re.fullmatch(r"[\w.-]{1,64}", value) is not None
+    return value is None or (isinstance(value, bool | int | float) and abs(value) <= limit)
+
+
+def _shown(value: Any) -> str:
+    """The beginning of ``value``, for an error."""
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def read_index(path: Path) -> list[WeightsSpec]:

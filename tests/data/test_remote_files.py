@@ -7,7 +7,7 @@ from threading import Lock, Thread
 
 import pytest
 
-from zoo.data import remote_files
+from zoo.data import transfer
 from zoo.data.remote_files import FileCache, beside, read_if_there
 from zoo.errors import InputError
 
@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(remote_files, "PAUSE_S", 0)
+    monkeypatch.setattr(transfer, "PAUSE_S", 0)
     with Server() as server:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server

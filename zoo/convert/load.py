@@ -13,6 +13,7 @@ from zoo.errors import CheckpointError
 
 COUNTER = "num_batches_tracked"
 LISTED = 10
+ALIGNMENT = 64  # bytes, of torch's own memory; elsewhere a tensor may give other last bits
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,14 @@ class Report:
         matched: how many of its tensors the model took.
         total: how many it holds.
         skipped: the tensors of its classifier, where the model kept its own.
+        found_at: where the file came from: a path, or an address and what vouches for what came from there.
     """
 
     source: str
     matched: int
     total: int
     skipped: tuple[str, ...] = ()
+    found_at: str = ""
 
     def __str__(self) -> str:
         text = f"{self.matched} of {self.total} tensors matched ({DESCRIPTIONS[self.source]})"
@@ -38,6 +41,9 @@ class Report:
 
 def load_checkpoint(model: nn.Module, checkpoint: Checkpoint, *, reset_head: bool = False) -> Report:
     """Copy ``checkpoint`` into ``model``; names and shapes must agree exactly.
+
+    A model on the meta device, which was built without memory for its tensors, takes those of the checkpoint
+    themselves; its classifier stays without memory where it is not loaded.
 
     Only the counters of batch normalisation may be missing in the file: they have no influence on the result.
 
@@ -72,11 +78,36 @@ def load_checkpoint(model: nn.Module, checkpoint: Checkpoint, *, reset_head: boo
             + "; ".join(f"{len(names)} {what}: {_listed(names)}" for what, names in lists if names)
             + "; name the architecture and the arguments that it was trained with"
         )
-    with torch.no_grad():
-        for name in common:
-            wanted[name].copy_(given[name])
+    if any(tensor.is_meta for tensor in wanted.values()):
+        _assign(model, wanted, given)
+    else:
+        with torch.no_grad():
+            for name in common:
+                wanted[name].copy_(given[name])
     skipped = tuple(name for name in checkpoint.state_dict if _within(name, head))
     return Report(checkpoint.source, len(common), len(checkpoint.state_dict), skipped)
+
+
+def _assign(model: nn.Module, wanted: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    """Give ``model`` the tensors of a file, each in the model's dtype; copies only where they do not lie as torch's do.
+
+    A safetensors file is mapped into memory, so that what is not copied is read when it is used.
+    """
+    modules, seen = dict(model.named_modules()), set()
+    for name, like in wanted.items():
+        tensor = given.get(name)
+        if tensor is None:  # a counter
+            tensor = torch.zeros(like.shape, dtype=like.dtype)
+        memory = tensor.untyped_storage()
+        whole = tensor.is_contiguous() and memory.nbytes() == tensor.nbytes
+        if not whole or memory.data_ptr() % ALIGNMENT or memory.data_ptr() in seen:
+            tensor = tensor.clone(memory_format=torch.contiguous_format)
+        seen.add(memory.data_ptr())
+        tensor = tensor.to(like.dtype)
+        parent, _, own = name.rpartition(".")
+        old = getattr(modules[parent], own)
+        is_parameter = isinstance(old, nn.Parameter)
+        setattr(modules[parent], own, nn.Parameter(tensor, old.requires_grad) if is_parameter else tensor)
 
 
 def infer_arguments(model: nn.Module, checkpoint: Checkpoint) -> dict[str, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 import stat
 import struct
 import zipfile
@@ -15,7 +14,15 @@ from typing import Any, BinaryIO, Literal
 import torch
 from torch import Tensor
 
-from zoo.convert.unpickle import ForbiddenCall, StorageRecord, Storages, Stub, TensorRecord, unpickle
+from zoo.convert.unpickle import (
+    ForbiddenCall,
+    StorageRecord,
+    Storages,
+    Stub,
+    TensorRecord,
+    UnpicklingError,
+    unpickle,
+)
 from zoo.errors import CheckpointError, InputError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -84,7 +91,7 @@ def read_file(path: str | os.PathLike[str]) -> RawFile:
             f"{name!r} asks for {error} to be called as soon as it is opened, which is how a malicious file attacks: "
             "it was not called; delete the file"
         ) from None
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise CheckpointError(f"{name!r} cannot be trusted, {error}: {AGAIN_SAFELY}") from None
 
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import torch
 
+UnpicklingError = pickle.UnpicklingError
+
 MAX_BYTES = 512 * 2**20
 MAX_READS = 10_000_000
 MAX_LINE = 64 * 2**10

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import traceback
 import weakref
+from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from zoo.errors import InputError
 
 _GRACE_S = 10  # after which a child ends itself, where the parent is gone and cannot end it
+
+
+class _Array(NamedTuple):
+    """A tensor on its way: as an array it is copied, where a tensor would be shared and could not outlive its child."""
+
+    values: np.ndarray
 
 
 class ChildProcess:
@@ -45,20 +53,20 @@ class ChildProcess:
         if connection is None or self._owner != os.getpid():  # a forked worker has a child of its own
             connection = self._start()
         try:
-            connection.send_bytes(pickle.dumps((index, torch.get_rng_state())))
+            connection.send((index, torch.get_rng_state().numpy()))
             if not connection.poll(self.timeout_s):
                 raise InputError(f"reading took longer than {self.timeout_s:g} s and was ended; repair the file")
-            result, state = pickle.loads(connection.recv_bytes())
+            result, state = connection.recv()
         except (EOFError, ConnectionError) as error:
             self.close()
             raise InputError("the process of the decoder died; repair the file or take it away") from error
         except BaseException:
             self.close()  # interrupted: the answer to come would be taken for the next one's
             raise
-        torch.set_rng_state(state)
+        torch.set_rng_state(torch.from_numpy(state))
         if isinstance(result, Exception):
             raise result
-        return result
+        return _with_tensors(result)
 
     def close(self) -> None:
         """End the child; the next sample starts another."""
@@ -89,16 +97,16 @@ def _serve(dataset: Dataset[Any], timeout_s: float, connection: Connection) -> N
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         torch.set_num_threads(1)  # the threads of the parent's pool do not live here
         while True:
-            index, state = pickle.loads(connection.recv_bytes())
-            torch.set_rng_state(state)
+            index, state = connection.recv()
+            torch.set_rng_state(torch.from_numpy(state))
             signal.setitimer(signal.ITIMER_REAL, timeout_s + _GRACE_S)
             try:
-                result = dataset[index]
+                result = _with_arrays(dataset[index])
             except Exception as error:
                 error.add_note(traceback.format_exc())
                 result = error
             signal.setitimer(signal.ITIMER_REAL, 0)
-            connection.send_bytes(pickle.dumps((result, torch.get_rng_state())))
+            connection.send((result, torch.get_rng_state().numpy()))
     except (EOFError, ConnectionError):
         pass
     finally:
@@ -111,3 +119,24 @@ def _end(child: int, connection: Connection, owner: int) -> None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     connection.close()
+
+
+def _with_arrays(value: Any) -> Any:
+    """A sample as it is sent: its tensors as arrays."""
+    if isinstance(value, Tensor):
+        return _Array(value.numpy())
+    return _within(value, _with_arrays)
+
+
+def _with_tensors(value: Any) -> Any:
+    """The reverse of ``_with_arrays``."""
+    if isinstance(value, _Array):
+        return torch.from_numpy(value.values)
+    return _within(value, _with_tensors)
+
+
+def _within(value: Any, change: Callable[[Any], Any]) -> Any:
+    """``value`` with ``change`` applied to what it contains."""
+    if type(value) in (list, tuple):
+        return type(value)(map(change, value))
+    return {key: change(item) for key, item in value.items()} if type(value) is dict else value

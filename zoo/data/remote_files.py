@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import os
-import shutil
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO
 
 from filelock import FileLock
 
+from zoo.data.transfer import NotThereError, cache_folder, discard, fetch, read_remote, shown
 from zoo.errors import InputError
 
 CACHE_BYTES = 32 << 30
-TIMEOUT_S = 60.0  # without a byte, after which a connection is given up
-ATTEMPTS, PAUSE_S = 3, 2.0  # before a file is given up, and between them
-
-_NOT_THERE = (403, 404, 410)  # object stores answer 403 for what is not there, where one may not list
-_Result = TypeVar("_Result")
 
 
 def is_remote(location: str) -> bool:
@@ -50,9 +40,9 @@ def read_if_there(location: str) -> bytes | None:
     """
     try:
         if is_remote(location):
-            return _attempt(location, lambda file: file.read())
+            return read_remote(location)
         return Path(location).read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotThereError):
         return None
     except OSError as error:
         raise InputError(f"{location} cannot be read ({error.strerror}): check its permissions") from error
@@ -69,7 +59,7 @@ class FileCache:
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None, limit: int = CACHE_BYTES) -> None:
-        self.folder, self.limit = Path(folder) if folder else _default_folder(), limit
+        self.folder, self.limit = Path(folder) if folder else cache_folder("shards"), limit
 
     def open(self, location: str, size: int | None = None) -> BinaryIO:
         """The file at ``location``, opened; it is fetched where it is not here.
@@ -91,7 +81,7 @@ class FileCache:
                     return path.open("rb")
             except OSError as error:
                 raise InputError(
-                    f"{self.folder} cannot hold {_shown(location)} ({error.strerror}): make room or name another folder"
+                    f"{self.folder} cannot hold {shown(location)} ({error.strerror}): make room or name another folder"
                 ) from error
 
     def _fetch(self, location: str, path: Path, size: int | None) -> None:
@@ -99,14 +89,13 @@ class FileCache:
         with FileLock(f"{path}.lock"):
             if _is_whole(path, size):
                 return
-            part = Path(f"{path}.part")  # of this file alone: what a killed process left is written over
-            try:
-                _attempt(location, lambda file: _copy(file, part))
-            except FileNotFoundError as error:
-                raise InputError(f"{_shown(location)} is not there, or may not be read: check the address") from error
+            part = Path(f"{path}.part")  # of this file alone: what a killed process left is continued
+            fetch(location, part)
             if not _is_whole(part, size):
+                came = part.stat().st_size
+                discard(part)
                 raise InputError(
-                    f"{_shown(location)} has {part.stat().st_size} bytes, but its index tells of {size}: "
+                    f"{shown(location)} has {came} bytes, but its index tells of {size}: "
                     "copy the shard there again, or write its index again"
                 )
             os.replace(part, path)
@@ -117,60 +106,13 @@ class FileCache:
         found = []
         for path in self.folder.iterdir():
             with contextlib.suppress(FileNotFoundError):  # another process makes room too
-                if path.suffix not in (".lock", ".part"):
+                if path.suffix not in (".lock", ".part", ".etag"):
                     found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
         total = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):
             if total > self.limit and path != newest:
                 path.unlink(missing_ok=True)  # who has it open reads on
                 total -= size
-
-
-def _attempt(location: str, action: Callable[[Any], _Result]) -> _Result:
-    """What ``action`` makes of the open file; a connection that fails is tried again.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        InputError: it cannot be read, or nothing is known about addresses of its kind.
-    """
-    attempt = 0
-    while True:
-        attempt += 1
-        try:
-            with _open(location) as file:
-                return action(file)
-        except FileNotFoundError:
-            raise
-        except (OSError, http.client.HTTPException) as error:
-            if attempt == ATTEMPTS:
-                raise InputError(
-                    f"{_shown(location)} cannot be fetched ({error}): check the address, the connection and the disk"
-                ) from error
-            time.sleep(PAUSE_S * attempt)
-        except (ImportError, ValueError) as error:  # of fsspec: a package for such addresses is missing, or unknown
-            raise InputError(f"{_shown(location)} cannot be fetched: {error}") from error
-
-
-def _open(location: str) -> Any:
-    if not location.startswith(("http://", "https://")):
-        import fsspec
-
-        return fsspec.open(location, "rb")
-    try:
-        return urllib.request.urlopen(location, timeout=TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        if error.code in _NOT_THERE:
-            raise FileNotFoundError(location) from error
-        raise
-
-
-def _copy(source: Any, target: Path) -> None:
-    """All of ``source``, or an OSError: a connection that breaks looks like the end of a file."""
-    promised = getattr(source, "length", None)  # that http.client counts down
-    with open(target, "wb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
-        if promised is not None and file.tell() != promised:
-            raise OSError(f"{file.tell()} of {promised} bytes came")
 
 
 def _is_whole(path: Path, size: int | None) -> bool:
@@ -180,18 +122,5 @@ def _is_whole(path: Path, size: int | None) -> bool:
         return False
 
 
-def _default_folder() -> Path:
-    try:
-        general = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError as error:
-        raise InputError("there is no home folder to keep fetched files in: name a folder in ZOO_CACHE") from error
-    return Path(os.environ.get("ZOO_CACHE") or Path(general) / "zoo") / "shards"
-
-
 def _split_query(location: str) -> tuple[str, str, str]:
     return location.partition("?") if is_remote(location) else (location, "", "")
-
-
-def _shown(location: str) -> str:
-    """An address for messages, without its query, which may hold a key."""
-    return _split_query(location)[0]

@@ -1,9 +1,9 @@
 """Checkpoints of a run: folders that ``zoo.load("local-dir:...")`` takes, with what is needed to go on beside it.
 
-A folder holds model.safetensors and config.json as ``zoo.save_pretrained`` writes them, training.safetensors with the
-tensors of the optimiser and of the weights as they are trained, and training.json with the rest, the configuration of
-the run, and the hash of every other file. It is written elsewhere, synced and renamed, so that under its own name
-nothing half-written is ever found. Nothing in it is pickled.
+A folder holds model.safetensors and config.json as ``zoo.save_pretrained`` writes them (card and golden tensors are
+left to ``zoo push``), training.safetensors with the tensors of the optimiser and of the weights as they are trained,
+and training.json with the rest, the configuration of the run, and the hash of every other file. It is written
+elsewhere, synced and renamed, so that under its own name nothing half-written is ever found. Nothing in it is pickled.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import CheckpointError, InputError
-from zoo.hub import WEIGHTS_NAME, save_pretrained, write_weights
+from zoo.hub import WEIGHTS_NAME, write_model, write_weights
 from zoo.weights import file_sha256
 
 TENSORS_NAME = "training.safetensors"
@@ -64,7 +64,7 @@ def save_checkpoint(
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        save_pretrained(published, part)
+        write_model(published, part)
         tensors: dict[str, Tensor] = {}
         plain = _take_tensors(state, "", tensors)
         write_weights(part / TENSORS_NAME, tensors)

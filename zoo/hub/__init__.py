@@ -1,16 +1,44 @@
-"""Where weights lie: the checkpoints that come with the package, and folders that ``save_pretrained`` wrote."""
+"""Where weights lie and what belongs to them: in checkpoints/, on the Hub, at their authors', in folders."""
 
-from zoo.hub.bundled import checkpoints_folder, register_bundled
-from zoo.hub.pretrained_folder import WEIGHTS_NAME, load_weights, read_description, save_pretrained, write_weights
-from zoo.hub.resolve import resolve
+from zoo.hub.bundled import bundled_names, checkpoints_folder, register_bundled
+from zoo.hub.card import CARD_NAME, model_card
+from zoo.hub.config_file import read_description
+from zoo.hub.golden import check_golden, write_golden
+from zoo.hub.known_points import register_points
+from zoo.hub.known_video import register_video
+from zoo.hub.network import sketch
+from zoo.hub.pretrained_folder import push_to_hub, save_pretrained, write_model
+from zoo.hub.push import check_publishable, repository_files, upload
+from zoo.hub.resolve import load, resolve, whereabouts
+from zoo.hub.stage import stage
+from zoo.hub.verify import verifiable, verify
+from zoo.hub.weights_file import WEIGHTS_NAME, load_weights, write_weights
 
 __all__ = [
+    "CARD_NAME",
     "WEIGHTS_NAME",
+    "bundled_names",
+    "check_golden",
+    "check_publishable",
     "checkpoints_folder",
+    "load",
     "load_weights",
+    "model_card",
+    "push_to_hub",
     "read_description",
     "register_bundled",
+    "register_points",
+    "register_video",
+    "repository_files",
     "resolve",
     "save_pretrained",
+    "sketch",
+    "stage",
+    "upload",
+    "verifiable",
+    "verify",
+    "whereabouts",
+    "write_golden",
+    "write_model",
     "write_weights",
 ]

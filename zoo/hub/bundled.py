@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.registry import register_weights
+from zoo.hub.sources import BundledFile, register
 from zoo.weights import read_index
 
 
 def register_bundled() -> None:
     """Register the weights that the index of the bundled checkpoints describes."""
     for spec in read_index(checkpoints_folder() / "index.json"):
-        register_weights(spec)
+        register(spec, BundledFile(spec.file))
+
+
+def bundled_names() -> list[str]:
+    """The names of the bundled weights."""
+    return [spec.name for spec in read_index(checkpoints_folder() / "index.json")]
 
 
 def checkpoints_folder() -> Path:

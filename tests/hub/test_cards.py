@@ -1,0 +1,107 @@
+"""Model cards: as new as the figures, readable by the Hub, and with lines that run."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+
+import zoo
+from tests.engine.test_publish import ROOT, load_tool
+from zoo.data.points import write_ply
+from zoo.data.video_writer import write_video
+from zoo.hub import model_card
+from zoo.registry import find_weights
+from zoo.weights import Metric, VideoInput, WeightsSpec
+
+NAMES = zoo.list_models(pretrained=True)
+
+
+def code_of(card):
+    return re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+
+
+def test_cards_and_readme_are_as_new_as_the_figures():
+    tool = load_tool("make_cards")
+    stale = tool.stale(tool.pages())
+    assert not stale, f"run `make cards`: {', '.join(path.name for path in stale)}"
+
+
+def test_a_changed_figure_makes_them_stale_and_making_mends_them(tmp_path, monkeypatch, capsys):
+    tool = load_tool("make_cards")
+    for name in ("README.md", *(f"model_cards/{name}.md" for name in NAMES)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    assert tool.make(check=True) == 0
+    card = tmp_path / f"model_cards/{NAMES[0]}.md"
+    value = f"{find_weights(NAMES[0]).metrics[0].value:.4g}"
+    for file in (card, tmp_path / "README.md"):
+        file.write_text(file.read_text().replace(value, "0.9999"))
+    (tmp_path / "model_cards/gone.md").write_text("of a model that is no more")
+    assert tool.make(check=True) == 1
+    assert capsys.readouterr().out.split() == [f"model_cards/{NAMES[0]}.md", "README.md", "model_cards/gone.md"]
+    assert tool.make(check=False) == 0 and tool.make(check=True) == 0
+    assert card.read_text() == (ROOT / f"model_cards/{NAMES[0]}.md").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_hub_reads_a_card(name):
+    spec = find_weights(name)
+    card = ModelCard.load(ROOT / f"model_cards/{name}.md")
+    assert card.data.license == spec.licence.lower() and card.data.library_name
+    is_video = isinstance(spec.input, VideoInput)
+    assert card.data.pipeline_tag == ("video-classification" if is_video else None)
+    assert is_video or "point-cloud" in card.data.tags
+    own = [metric for metric in spec.metrics if " of " not in metric.name]
+    for result, metric in zip(card.data.eval_results or [], own, strict=True):
+        assert (result.metric_value, result.dataset_name) == (metric.value, metric.dataset)
+        assert result.metric_args["protocol"] == metric.protocol
+    for title in ("Use", "Classes", "Accuracy", "Training data", "Weights", "Licence", "Limits", "Citation"):
+        assert f"\n## {title}" in card.text
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if find_weights(name).sha256])
+def test_the_lines_of_a_card_run(name, tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    write_video(tmp_path / "clip.mp4", rng.integers(0, 255, (16, 64, 64, 3), dtype=np.uint8), fps=8)
+    colors = rng.integers(0, 255, (200, 3), dtype=np.uint8)
+    write_ply(tmp_path / "scan.ply", rng.normal(size=(200, 3)).astype(np.float32), colors)
+    monkeypatch.chdir(tmp_path)
+    exec(code_of((ROOT / f"model_cards/{name}.md").read_text()), {})
+    assert (tmp_path / "labels.ply").is_file() or find_weights(name).class_names[0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("architecture", "tag", "arguments", "words"),
+    [
+        ("tsm_resnet50", "k400_8f", {}, ["Kinetics-400", "video-classification", 'zoo.load("x")', "lin2019tsm"]),
+        ("tsm_resnet50", "k400_flow_8f", {"modality": "flow"}, ["torch.zeros(1, 8, 10, 224, 224)"]),
+        ("tsn_resnet50", "k400_5f", {}, ["wang2016tsn"]),
+        ("pvcnn_part_c1", "shapenet_dml", {}, ["ShapeNet Part", 'category="Chair"', "liu2019pvcnn"]),
+        ("frustum_pvcnne", "kitti", {}, ["KITTI", "torch.rand(1, 4, 1024)", "qi2018frustum", "3d-object-detection"]),
+        ("pointnet2_part_msg", "mine", {}, ["qi2017pointnet2", "Trained by me"]),
+    ],
+)
+def test_weights_from_elsewhere_have_a_card_without_their_file(architecture, tag, arguments, words):
+    model = zoo.create_model(architecture, **arguments)
+    said = Metric("top-1 accuracy", 71.2, "a set", "one crop", "reported by the authors, https://example.org/|x|")
+    spec = dataclasses.replace(model.spec, tag=tag, licence="MIT", origin="trained by me", metrics=(said,))
+    text = model_card(spec, "x", 1_000_000)
+    card = ModelCard(text)
+    assert card.data.eval_results[0].metric_value == 71.2
+    assert "reported by the authors, https://example.org/" in card.text and "this project" not in card.text
+    for word in words:
+        assert word in text, word
+    if "torch" in code_of(text):
+        lines = code_of(text).replace('zoo.create_model("x", pretrained=True)', "model")
+        exec(lines, {"model": model})
+
+
+def test_a_model_of_ones_own_has_a_card_that_says_what_is_not_known():
+    spec = WeightsSpec("pvcnn_cls_c0p25", "", 40, zoo.create_model("pvcnn_cls_c0p25").spec.input)
+    card = ModelCard(model_card(spec, "x", 1))
+    assert card.data.license is None and card.data.eval_results is None
+    for words in ("Not measured.", "Not said.", "None is given"):
+        assert words in card.text
