@@ -8,8 +8,13 @@ import torch
 from PIL import Image
 
 import zoo
+from zoo.data import isprs
 from zoo.data.points import read_points, write_ply
+from zoo.data.radhar import COLUMNS, RadharDataset
 from zoo.data.video_writer import write_video
+from zoo.engine.config import DataConfig, ValidateConfig
+from zoo.engine.metrics import confusion_matrix
+from zoo.engine.validate import validate
 from zoo.errors import InputError, ZooError
 from zoo.weights import PointInput, WeightsSpec
 
@@ -143,6 +148,33 @@ def test_part_models_want_a_category(tmp_path):
         parts(points)
     with pytest.raises(InputError, match="Boat"):
         parts(points, category="Boat")
+
+
+def test_a_radar_window_in_a_file(test_data, tmp_path):
+    radar = zoo.load("pvcnn_cls_c0p25.radhar", device="cpu")
+    windows = RadharDataset(test_data / "points/radhar.npz", "test")
+    one_of_each = {windows.whole(index)[1]: index for index in range(0, len(windows), 5)}
+    right = 0
+    for label, index in one_of_each.items():
+        window = windows.whole(index)[0]
+        np.savetxt(tmp_path / "window.txt", window)
+        np.save(tmp_path / "window.npy", window)
+        np.savetxt(tmp_path / "window.csv", window, delimiter=",", header=",".join(COLUMNS), comments="")
+        predictions = radar([tmp_path / f"window.{suffix}" for suffix in ("txt", "npy", "csv")])
+        assert len({prediction.top(1)[0] for prediction in predictions}) == 1
+        right += predictions[0].top(1)[0][0] == radar.class_names[label]
+    assert len(one_of_each) == 5 and right >= 4
+
+
+def test_the_ground_of_a_scan_is_found_as_it_was_measured(test_data):
+    path = test_data / "points/isprs_ground.npz"
+    ground = zoo.load("pvcnn_sem_c0p25.isprs", device="cpu")
+    (scan,) = (scan for scan in isprs.read_scenes(path) if scan.site == "samp4")
+    labels = ground(scan.points).labels
+    data = DataConfig(name="isprs", path=str(path), fold=isprs.SITES.index("samp4") + 1)
+    measured, _ = validate(ValidateConfig(ground.spec.name, data, device="cpu"))
+    assert torch.equal(confusion_matrix(labels, torch.from_numpy(scan.labels), 2), measured.confusion)
+    assert measured.figures["mean_class_accuracy"] > 0.9
 
 
 @pytest.fixture(scope="module")

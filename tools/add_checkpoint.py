@@ -12,8 +12,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import torch
+
 from zoo import hub
 from zoo.cli import exit_code
+from zoo.engine.protocols.intervals import bootstrap
 from zoo.errors import ZooError
 from zoo.weights import Metric, read_index, verify
 
@@ -22,7 +25,8 @@ def read_metrics(results: Sequence[Path], figures: Sequence[str]) -> list[Metric
     """What tools/validate.py measured.
 
     Args:
-        results: files of `--out`; several are the folds of one measurement, whose figures are averaged.
+        results: files of `--out`; several are the folds of one measurement, whose figures are averaged, with an
+            interval over the folds.
         figures: which of them, such as "mean_iou".
 
     Raises:
@@ -37,7 +41,7 @@ def read_metrics(results: Sequence[Path], figures: Sequence[str]) -> list[Metric
             dataset, interval = first["data"], measured[0]["metrics"][name]["interval_95"] or ()
             if len(values) > 1:
                 dataset = f"{len(values)} folds of {dataset.split(',')[0]}"
-                interval = ()
+                interval = _of_mean(values)
             low_to_high = f", {min(values):.3f} to {max(values):.3f}, averaged" if len(values) > 1 else ""
             protocol = measured[0]["protocol"] + low_to_high
             ends = tuple(round(end, 4) for end in interval)
@@ -48,6 +52,12 @@ def read_metrics(results: Sequence[Path], figures: Sequence[str]) -> list[Metric
     except (OSError, ValueError, KeyError, TypeError) as error:
         paths = ", ".join(map(str, results))
         raise ZooError(f"{paths}: not what tools/validate.py --out writes, or without the figures ({error})") from error
+
+
+def _of_mean(values: Sequence[float]) -> tuple[float, float]:
+    """The interval of 95 % of the mean over folds, which are drawn anew."""
+    sums = {"value": torch.tensor(values), "folds": torch.ones(len(values))}
+    return bootstrap(sums, lambda drawn: {"mean": (drawn["value"] / drawn["folds"]).item()})["mean"]
 
 
 def add(options: argparse.Namespace) -> None:

@@ -32,6 +32,7 @@ from zoo.weights import COMPUTED_FEATURES, FEATURE_CHANNELS, PointInput, VideoIn
 
 Path = str | os.PathLike[str]
 Category = int | str
+TINY = torch.finfo(torch.float32).tiny
 LARGEST = 1e18  # the square of a larger number is beyond float32
 CHUNKS_AT_ONCE = 8  # parts of a cloud that go through the network together
 
@@ -228,7 +229,7 @@ class PointPredictor(Predictor):
             labels = torch.full((len(cloud.points),), -1)
             kept = torch.from_numpy(np.flatnonzero(usable))
             if probabilities.dim() == 2:
-                scores = probabilities.mean(0)
+                scores = probabilities.clamp(min=TINY).log().mean(0).softmax(0)  # logits are averaged, as when measured
                 labels[kept] = scores.argmax()
             else:
                 merged = torch.zeros(len(points), probabilities.shape[1])

@@ -53,6 +53,7 @@ def test_samples(tmp_path):
     points, label = test[len(test) - 1]
     assert points.shape == (100, 6) and label == 4 and label.dtype == torch.int64
     assert torch.equal(points, test[len(test) - 1][0])
+    assert test.whole(len(test) - 1)[0].shape == (60, 6) and test.whole(0)[1] == 0
     train = radhar.RadharDataset(path, "train", num_points=32, windows_per_recording=3)
     assert len(train) == 120
     torch.manual_seed(0)

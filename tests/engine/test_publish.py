@@ -80,6 +80,7 @@ def test_folds_are_averaged(tmp_path):
         )
     (metric,) = load_tool("add_checkpoint").read_metrics(paths, ["top_1_accuracy"])
     assert metric.value == 0.8 and metric.dataset == "2 folds of fights" and "0.700 to 0.900" in metric.protocol
+    assert metric.interval == (0.7, 0.9)
 
 
 def test_gestures_are_measured_as_dot_and_as_stroke(tmp_path, monkeypatch, capsys):

@@ -9,12 +9,14 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from torch.optim.swa_utils import AveragedModel
 
 import zoo
 from tests.data.test_training_sets import write_scenes, write_tracks
 from zoo.data.points import write_ply
 from zoo.engine.config import TrainConfig, parse_config
 from zoo.engine.metrics import accuracy, confusion_matrix, mean_iou
+from zoo.engine.optim import moving_average
 
 pytest.importorskip("jsonargparse")
 ROOT = Path(__file__).parents[2]
@@ -166,3 +168,16 @@ def test_metrics():
     assert confusion.tolist() == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
     assert accuracy(confusion) == pytest.approx(3 / 4)
     assert mean_iou(confusion) == pytest.approx((2 / 3 + 1 / 2) / 2)
+
+
+def test_the_moving_average_forgets_the_untrained_beginning():
+    model = torch.nn.BatchNorm1d(1)
+    averaged = AveragedModel(model, multi_avg_fn=moving_average(0.99), use_buffers=True)
+    averaged.update_parameters(model)
+    model.running_var.fill_(0.01)
+    for _ in range(50):
+        averaged.update_parameters(model)
+    assert averaged.module.running_var.item() == pytest.approx(0.01, rel=1e-3)
+    model.running_var.fill_(1.01)
+    averaged.update_parameters(model)
+    assert 0.01 < averaged.module.running_var.item() < 0.2  # and is slow afterwards

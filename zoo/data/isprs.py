@@ -27,7 +27,7 @@ from zoo.weights import PointInput
 
 CLASS_NAMES = ("not ground", "ground")
 SITES = ("samp1", "samp2", "samp3", "samp4", "samp5", "samp7")
-INPUT = PointInput(4096, ("ground_heights",), "mean", "none", "tiles")
+INPUT = PointInput(4096, ("ground_heights",), "mean", "unit_sphere", "tiles")
 
 Split = Literal["train", "val"]
 

@@ -129,12 +129,16 @@ class RadharDataset(Dataset[tuple[Tensor, Tensor]]):
         if self.training:
             recording = self.recordings[index % len(self.recordings)]
             cloud = _varied_window(recording, rng)
+            label = recording.label
         else:
-            number, start = self.windows[index]
-            recording = self.recordings[number]
-            cloud = recording.window(start)
+            cloud, label = self.whole(index)
         chosen = draw(len(cloud), self.num_points, rng)
-        return torch.from_numpy(cloud[chosen]), torch.tensor(recording.label)
+        return torch.from_numpy(cloud[chosen]), torch.tensor(label)
+
+    def whole(self, index: int) -> tuple[np.ndarray, int]:
+        """All points of a window of validation or test, float32 [N, 6], and its label."""
+        number, start = self.windows[index]
+        return self.recordings[number].window(start), self.recordings[number].label
 
 
 def _varied_window(recording: Recording, rng: np.random.Generator) -> np.ndarray:

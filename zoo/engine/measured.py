@@ -160,8 +160,10 @@ def _objects(config: ValidateConfig, spec: WeightsSpec) -> Measured:
 
 def _radhar(config: ValidateConfig, spec: WeightsSpec) -> Measured:
     windows = radhar.RadharDataset(config.data.path, config.split, _num_points(spec))
+    samples = (_cloud_views(*windows.whole(index), spec) for index in range(len(windows)))
     name = f"radhar, {len(windows)} windows of {len(windows.recordings)} {config.split} recordings"
-    return Measured(_items(windows), name, settings={"groups": [recording for recording, _ in windows.windows]})
+    groups = [recording for recording, _ in windows.windows]
+    return Measured(samples, name, "every point once", settings={"groups": groups})
 
 
 def _tabletop(config: ValidateConfig, spec: WeightsSpec) -> Measured:
@@ -238,6 +240,12 @@ def _divided(points: np.ndarray, labels: np.ndarray, spec: WeightsSpec) -> Cloud
     assert isinstance(spec.input, PointInput)
     parts = scene_parts(points, spec.input.parts, spec.input.num_points)
     return Cloud(points, labels, blocks=[(part, points[part]) for part in parts])
+
+
+def _cloud_views(points: np.ndarray, label: int, spec: WeightsSpec) -> tuple[np.ndarray, int]:
+    """A cloud with one label in the parts in which `zoo.load` looks at it, [V, M, C]."""
+    assert isinstance(spec.input, PointInput)
+    return points[np.stack(scene_parts(points, spec.input.parts, spec.input.num_points))], label
 
 
 def _items(dataset: Any) -> Iterator[Any]:

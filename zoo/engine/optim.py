@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from zoo.engine.config import OptimConfig
 from zoo.errors import InputError
@@ -104,6 +105,19 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Let every group learn at ``rate``, times its scale."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
+
+
+def moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """What `AveragedModel` averages by: it forgets its beginning, untrained statistics above all, as fast as it can.
+
+    After n steps the decay is (1 + n) / (10 + n), until that is as large as ``decay`` (as TensorFlow and timm have it).
+    """
+
+    def update(averaged: Any, current: Any, count: Any) -> None:
+        warm = (1 + int(count)) / (10 + int(count))
+        get_ema_multi_avg_fn(min(decay, warm))(averaged, current, count)
+
+    return update
 
 
 def freeze(model: nn.Module, beginnings: list[str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from zoo.data.bad_files import BadFiles, GuardedDataset, Policy
 from zoo.engine import distributed
@@ -36,7 +36,7 @@ from zoo.engine.losses import create_loss
 from zoo.engine.mixing import create_mixing
 from zoo.engine.nested import map_tensors
 from zoo.engine.networks import MutualNetworks, create_network
-from zoo.engine.optim import create_optimizer, learning_rate, set_learning_rate, train_mode
+from zoo.engine.optim import create_optimizer, learning_rate, moving_average, set_learning_rate, train_mode
 from zoo.engine.order import Key, Prepared, Samples, Schedule, seed_of, share_of
 from zoo.engine.scores import create_scores, evaluate
 from zoo.engine.signals import Stopped, collect_signals, ignore_interrupts
@@ -123,8 +123,7 @@ class Run:
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.system.amp == "fp16")
         self.averaged: Any = None
         if config.optim.ema:
-            average = get_ema_multi_avg_fn(config.optim.ema)
-            self.averaged = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+            self.averaged = AveragedModel(self.model, multi_avg_fn=moving_average(config.optim.ema), use_buffers=True)
         self.totals = torch.zeros(2, dtype=torch.float64)  # of the epoch: the loss and its weight
         if state:
             self._restore(state)
