@@ -7,13 +7,18 @@ import signal
 import sys
 
 
+def is_first() -> bool:
+    """Whether this is the process that speaks, of those that torchrun may have started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def run() -> None:
     """Train, and say once where the best checkpoint is."""
     from zoo.engine.config import TrainConfig, parse_config
     from zoo.engine.train import train
 
     best = train(parse_config(TrainConfig, description=__doc__))
-    if os.environ.get("RANK", "0") == "0":
+    if is_first():
         print(best)
 
 
@@ -28,7 +33,8 @@ def main() -> int:
         try:
             return exit_code(run)
         except Stopped as stopped:
-            print(stopped, file=sys.stderr)
+            if is_first():
+                print(stopped, file=sys.stderr)
             return 128 + stopped.signal
     finally:
         signal.signal(signal.SIGINT, before)

@@ -100,7 +100,7 @@ def test_killed_at_any_moment_and_resumed_a_run_ends_in_the_same_weights(tmp_pat
 
 def stop_after(steps: int, config: TrainConfig, monkeypatch) -> None:
     """Run ``config``, which SIGTERM reaches while it takes the last of ``steps`` steps but one."""
-    original, begun = module._Run._step, 0
+    original, begun = module.Run.step, 0
 
     def step(run, *arguments):
         nonlocal begun
@@ -109,7 +109,7 @@ def stop_after(steps: int, config: TrainConfig, monkeypatch) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(run, *arguments)
 
-    monkeypatch.setattr(module._Run, "_step", step)
+    monkeypatch.setattr(module.Run, "step", step)
     with pytest.raises(module.Stopped, match=f"SIGTERM after step {steps}"):
         train(config)
     monkeypatch.undo()
@@ -145,6 +145,48 @@ def test_an_interrupt_from_the_keyboard_ends_a_run_without_a_traceback(tmp_path)
     os.killpg(process.pid, signal.SIGINT)  # which reaches the process that loads data too
     said = process.communicate()[1]
     assert process.returncode == 130 and "stopped by SIGINT after step" in said and "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_a_signal_to_torchrun_ends_all_processes_after_a_step(tmp_path):
+    small_run(tmp_path)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    arguments = [*torchrun, *command(tmp_path)[1:], "--epochs", "9999", "--data.workers", "1"]
+    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None and any("epoch 1, loss" in line for line in process.stderr)
+    process.terminate()  # which torchrun hands on to the processes that load data too
+    said = process.communicate()[1]
+    assert said.count("stopped by SIGTERM after step") == 1 and "DataLoader" not in said
+    assert f"after step {load_checkpoint(tmp_path / 'run/last')[1].step}:" in said
+
+
+def test_the_table_of_a_run_that_was_killed_while_it_saved_lacks_no_epoch(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    original = module.Run._save
+
+    def save(run, name):
+        original(run, name)
+        if run.progress.epoch == 1:
+            raise Killed
+
+    monkeypatch.setattr(module.Run, "_save", save)
+    with pytest.raises(Killed):
+        train(small_run(tmp_path, save_steps=0))
+    monkeypatch.undo()
+    train(small_run(tmp_path, save_steps=0, resume="auto"))
+    assert [row.partition(",")[0] for row in figures(tmp_path / "run")] == ["epoch", "1", "2", "3"]
+
+
+def test_a_full_disk_is_said_in_a_sentence(tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("zoo.engine.journal.replacing", full)
+    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\): make room"):
+        train(small_run(tmp_path))
 
 
 def test_other_settings_are_said_and_a_finished_run_is_left_alone(tmp_path, caplog):

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,21 @@ def test_a_file_that_cannot_be_read_is_counted_and_too_many_end_the_run(tmp_path
     assert "clip9.mp4" in (tmp_path / "run/bad_files.txt").read_text()
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_bad_file_is_one_sentence_wherever_it_is_read(workers, part, tmp_path, monkeypatch, capsys):
+    clouds = write_clouds(tmp_path / "train"), write_clouds(tmp_path / "val")
+    (tmp_path / part / "flat/bad.ply").write_text("no cloud")
+    arguments = own_clouds_run(tmp_path, *clouds, "--data.workers", workers)
+    assert run(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err
+    assert "bad.ply" in said.splitlines()[-1] and "Traceback" not in said
+    assert run(monkeypatch, *arguments, "--data.bad_files", "skip") == 2
+    assert "1 of 9 files cannot be read, more than 1%" in capsys.readouterr().err
+    listed = {"train": "bad_files.txt", "val": "bad_val_files.txt"}[part]
+    assert "bad.ply" in (tmp_path / "run" / listed).read_text()
+
+
 def test_a_run_is_neither_overwritten_nor_mixed_with_another(tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, *tabletop_run(tmp_path)) == 0
     before = (tmp_path / "run/config.yaml").read_text()
@@ -128,16 +144,24 @@ def test_without_the_hub_it_is_said_what_else_to_start_from(tmp_path, monkeypatc
     assert "--init.weights none" in capsys.readouterr().err and not (tmp_path / "run/best").exists()
 
 
-def test_own_clouds(tmp_path, monkeypatch):
+def write_clouds(root):
     rng = np.random.default_rng(0)
     for name, size in (("flat", [1, 1, 0.05]), ("round", [1, 1, 1])):
-        (tmp_path / "clouds" / name).mkdir(parents=True)
+        (root / name).mkdir(parents=True)
         for number in range(4):
-            write_ply(tmp_path / "clouds" / name / f"{number}.ply", rng.normal(size=(80, 3)).astype(np.float32) * size)
-    clouds = tmp_path / "clouds"
-    config = ["--config", ROOT / "configs/points/finetune.yaml", "--data.train", clouds, "--data.val", clouds]
+            write_ply(root / name / f"{number}.ply", rng.normal(size=(80, 3)).astype(np.float32) * size)
+    return root
+
+
+def own_clouds_run(tmp_path, train, val, *more):
+    config = ["--config", ROOT / "configs/points/finetune.yaml", "--data.train", train, "--data.val", val]
     small = ["--model", "pointnet_cls", "--data.num_points", 32, "--data.workers", 0, "--epochs", 1, "--batch_size", 4]
-    assert run(monkeypatch, *config, *small, "--out", tmp_path / "run") == 0
+    return [*config, *small, "--out", tmp_path / "run", *more]
+
+
+def test_own_clouds(tmp_path, monkeypatch):
+    clouds = write_clouds(tmp_path / "clouds")
+    assert run(monkeypatch, *own_clouds_run(tmp_path, clouds, clouds)) == 0
     assert zoo.load(f"local-dir:{tmp_path / 'run/last'}").class_names == ("flat", "round")
 
 
@@ -154,6 +178,33 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys):
     assert "the data have 2" in capsys.readouterr().err
     assert run(monkeypatch, *tabletop_run(tmp_path, "--data.name", "videos")) == 2
     assert "take another model, or tabletop" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("--batch_size", 0, "1 or more"),
+        ("--data.workers", -1, "0 or more"),
+        ("--optim.accumulate", 0, "1 or more"),
+        ("--optim.ema", 1.5, "0 to 1"),
+        ("--data.augment.color_jitter", 3.0, "0 to 1"),
+    ],
+)
+def test_a_number_out_of_its_range_is_named(key, value, wanted, tmp_path, monkeypatch, capsys):
+    assert run(monkeypatch, *tabletop_run(tmp_path, key, value)) == 2
+    assert capsys.readouterr().err == f"error: {key[2:]} is {value}: give a number of {wanted}\n"
+
+
+def test_one_class_alone_is_refused(tmp_path, monkeypatch, capsys):
+    clouds = write_clouds(tmp_path / "clouds")
+    shutil.rmtree(clouds / "round")
+    assert run(monkeypatch, *own_clouds_run(tmp_path, clouds, clouds)) == 2
+    assert "the class flat alone: give two" in capsys.readouterr().err
+
+
+def test_the_configuration_is_printed_and_hyphens_do_as_well(tmp_path, monkeypatch, capsys):
+    assert run(monkeypatch, *tabletop_run(tmp_path, "--batch-size", 7, "--print-config")) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["batch_size"] == 7
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/**/*.yaml")), ids=lambda path: path.stem)

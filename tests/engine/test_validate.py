@@ -150,6 +150,7 @@ def test_a_bad_video_ends_the_measurement_or_is_left_out(tmp_path, caplog):
         validate(config)
     evaluation, _ = validate(replace(config, data=replace(small.data, bad_files="skip")))
     assert evaluation.num_samples == 2 and "bad.mp4 is left out" in caplog.text
+    assert evaluation.settings["left_out"] == [str(bad)]
 
 
 @pytest.mark.parametrize("name", ["s3dis", "isprs", "fights"])

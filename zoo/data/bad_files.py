@@ -134,7 +134,7 @@ class BadFiles:
     Args:
         path: the list, a line with path and reason for each; a run that goes on goes on with its list.
         num_files: files in the set.
-        limit: the share of them that may be bad; with "skip" and 0 the first bad file ends the run with a sentence,
+        limit: the share of them that may be bad; with 0 and "skip" the first bad file ends the run with a sentence,
             where "raise" in a worker of a data loader ends it with the worker's traceback.
     """
 
@@ -142,6 +142,7 @@ class BadFiles:
         self.path, self.num_files, self.limit = Path(path), num_files, limit
         known = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
         self._paths = {line.split("\t")[0] for line in known}
+        self._met: set[str] = set()  # by this process, not by one before it
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -152,15 +153,20 @@ class BadFiles:
         Raises:
             InputError: more than the allowed share of the files is bad.
         """
-        new = {bad.path: bad.reason for bad in records if bad.path not in self._paths}
-        if not new:
+        met = {bad.path: bad.reason for bad in records if bad.path not in self._met}
+        if not met:
             return
+        self._met |= set(met)
+        new = {path: reason for path, reason in met.items() if path not in self._paths}
         with open(self.path, "a", encoding="utf-8") as file:
             file.writelines(f"{path}\t{reason}\n" for path, reason in new.items())
         self._paths |= set(new)
+        path, reason = next(iter((new or met).items()))
+        first = reason if path in reason else f"{path}: {reason}"
+        if not self.limit:
+            raise InputError(f"{first} (data.bad_files 'skip' or 'resample' would do without it)")
         if len(self) > self.limit * self.num_files:
-            path, reason = next(iter(new.items()))
             raise InputError(
                 f"{len(self)} of {self.num_files} files cannot be read, more than {self.limit:.0%}: repair those that "
-                f"{self.path} lists or take them away ({path}: {reason})"
+                f"{self.path} lists or take them away ({first})"
             )

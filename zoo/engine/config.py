@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Literal, NoReturn, TypeVar, get_type_hints
 
 from zoo.data.point_transforms import Axis, PointAugmentation
+from zoo.data.sampling import WINDOW
 from zoo.errors import InputError
 
 DataName = Literal[
@@ -30,6 +32,20 @@ DataName = Literal[
 
 
 Config = TypeVar("Config")
+ANY = float("inf")
+
+
+def _check_ranges(group: str, config: Any, **ranges: tuple[float, float]) -> None:
+    """See that numbers of ``config`` are in their ranges, ends included; None stands for what is usual.
+
+    Raises:
+        InputError: one is not.
+    """
+    for key, (low, high) in ranges.items():
+        value = getattr(config, key)
+        if value is not None and not low <= value <= high:
+            wanted = f"{low:g} or more" if high == ANY else f"{low:g} to {high:g}"
+            raise InputError(f"{group}{key} is {value}: give a number of {wanted}")
 
 
 @dataclass
@@ -64,6 +80,9 @@ class AugmentConfig:
     randaugment: int = 0
     points: list[PointAugmentation] = field(default_factory=list)
     up: Axis = "z"
+
+    def __post_init__(self) -> None:
+        _check_ranges("data.augment.", self, color_jitter=(0, 1), randaugment=(0, ANY))
 
 
 @dataclass
@@ -139,6 +158,12 @@ class DataConfig:
     timeout: float = 0.0
     workers: int = 0
 
+    def __post_init__(self) -> None:
+        most_frames = WINDOW if self.sampling == "dense" else ANY
+        one_or_more = dict.fromkeys(("image_size", "num_points", "samples_per_scene"), (1, ANY))
+        none_or_more = dict.fromkeys(("fold", "timeout", "workers"), (0, ANY))
+        _check_ranges("data.", self, num_frames=(1, most_frames), **one_or_more, **none_or_more)
+
 
 @dataclass
 class OptimConfig:
@@ -193,6 +218,12 @@ class OptimConfig:
     batch_norm: Literal["train", "partial", "frozen"] = "train"
     freeze: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        shares = ("momentum", "layer_decay", "warmup", "label_smoothing", "ema")
+        none_or_more = ("lr", "lr_batch_size", "weight_decay", "gamma", "mixup", "cutmix", "grad_clip")
+        ranges = dict.fromkeys(shares, (0, 1)) | dict.fromkeys(none_or_more, (0, ANY))
+        _check_ranges("optim.", self, mutual=(1, ANY), accumulate=(1, ANY), **ranges)
+
 
 @dataclass
 class SystemConfig:
@@ -223,6 +254,11 @@ class SystemConfig:
     compression_warmup: float = 0.05
     deterministic: bool = False
 
+    def __post_init__(self) -> None:
+        _check_ranges(
+            "system.", self, compression_rank=(1, ANY), compression_sparsity=(0, 1), compression_warmup=(0, 1)
+        )
+
 
 @dataclass
 class ValidateConfig:
@@ -249,6 +285,9 @@ class ValidateConfig:
     batch_size: int = 16
     device: str = "auto"
     out: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_ranges("", self, votes=(1, ANY), batch_size=(1, ANY))
 
 
 @dataclass
@@ -289,17 +328,21 @@ class TrainConfig:
     resume: Literal["auto", "no"] = "no"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        none_or_more = dict.fromkeys(("keep_every", "save_steps", "seed"), (0, ANY))
+        _check_ranges("", self, epochs=(1, ANY), batch_size=(1, ANY), **none_or_more)
+
 
 def parse_config(kind: type[Config], arguments: Sequence[str] | None = None, description: str | None = None) -> Config:
     """The configuration that command-line arguments describe: `--config FILE.yaml` and keys such as `--optim.lr 0.01`.
 
     Args:
         kind: a dataclass, such as `TrainConfig`.
-        arguments: by default those of the process.
+        arguments: by default those of the process; `--print-config` and `--batch-size` do as well as with underscores.
         description: for `--help`.
 
     Raises:
-        InputError: jsonargparse is missing.
+        InputError: jsonargparse is missing, or a number is out of its range.
         SystemExit: an argument is wrong; the text names it, and the nearest key where there is none of that name.
     """
     try:
@@ -309,7 +352,7 @@ def parse_config(kind: type[Config], arguments: Sequence[str] | None = None, des
 
     class Parser(ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            known = [action.dest for action in self._actions]
+            known = [action.dest for action in self._actions if action.dest != "print_shtab"]
             keys = [key for key in known if not any(other.startswith(f"{key}.") for other in known)]
             found = re.search(r"unrecognized arguments: --([\w.]+)", message)
             inside = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
@@ -318,12 +361,20 @@ def parse_config(kind: type[Config], arguments: Sequence[str] | None = None, des
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             self.exit(2, f"error: {' '.join(message.split())}{hint} (--help explains every key)\n")
 
+    given = sys.argv[1:] if arguments is None else arguments
+    written = [_with_underscores(argument) if argument.startswith("--") else argument for argument in given]
     parser = Parser(description=description)
     parser.add_argument("--config", action="config", help="a YAML file with the keys below")
     parser.add_class_arguments(kind)
-    values = parser.parse_args(arguments).as_dict()
+    values = parser.parse_args(written).as_dict()
     values.pop("config", None)
     return from_dict(kind, values)
+
+
+def _with_underscores(argument: str) -> str:
+    """``--batch-size=4`` as ``--batch_size=4``."""
+    key, equals, value = argument[2:].partition("=")
+    return f"--{key.replace('-', '_')}{equals}{value}"
 
 
 def from_dict(kind: type[Config], values: dict[str, Any]) -> Config:

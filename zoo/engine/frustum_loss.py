@@ -50,7 +50,7 @@ def loss_parts(outputs: dict[str, Tensor], target: dict[str, Tensor]) -> dict[st
         _length(corners - box.corners()), _length(corners - box.turned_round().corners())
     )  # [B, 8]
     return {
-        "mask": (1.0, F.cross_entropy(outputs["mask_logits"], target["mask_logits"], reduction="none").mean(1)),
+        "mask": (1.0, _cross_entropy_of_points(outputs["mask_logits"], target["mask_logits"]).mean(1)),
         "center": (BOX_WEIGHT, _huber(_length(outputs["center"] - center), CENTER_DELTA)),
         "first_center": (BOX_WEIGHT, _huber(_length(outputs["center_reg"] - center))),
         "heading_bin": (BOX_WEIGHT, F.cross_entropy(outputs["heading_scores"], bins, reduction="none")),
@@ -59,6 +59,12 @@ def loss_parts(outputs: dict[str, Tensor], target: dict[str, Tensor]) -> dict[st
         "size_residual": (BOX_WEIGHT * SIZE_RESIDUAL_WEIGHT, _huber(_length(size_error))),
         "corners": (BOX_WEIGHT * CORNER_WEIGHT, _huber(corner_error).mean(1)),
     }
+
+
+def _cross_entropy_of_points(logits: Tensor, target: Tensor) -> Tensor:
+    """[B, N] of logits [B, K, N]; a GPU's cross entropy has no deterministic form for three dimensions."""
+    flat = logits.transpose(1, 2).flatten(0, 1)
+    return F.cross_entropy(flat, target.flatten(), reduction="none").view_as(target)
 
 
 def _length(vectors: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import logging
@@ -16,10 +17,24 @@ from tqdm import tqdm
 
 from zoo.data.outputs import replacing
 from zoo.engine.config import TrainConfig
+from zoo.errors import InputError
 
 LOG_EVERY = 50  # steps, where there is no terminal for a progress bar
 
 log = logging.getLogger("zoo.train")
+
+
+@contextlib.contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """What is done here writes into the run's folder ``out``.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror}): make room, or name another in --out") from error
 
 
 class Journal:
@@ -29,35 +44,49 @@ class Journal:
         config: of the run.
         speaks: whether this process does.
         first_epoch: epochs done before; what was written of later ones is taken away.
+        first_step: steps done before.
     """
 
-    def __init__(self, config: TrainConfig, speaks: bool, first_epoch: int = 0):
+    def __init__(self, config: TrainConfig, speaks: bool, first_epoch: int = 0, first_step: int = 0):
+        self.first_step = first_step
         self.out, self.speaks = Path(config.out), speaks
         self._rows: list[dict[str, str]] = []
         self._board: Any = None
         if not speaks:
-            log.handlers = [logging.NullHandler()]
             return
         self.config = config
-        log_to(self.out / "log.txt")
+        _log_to(logging.FileHandler(self.out / "log.txt"))
         table = self.out / "metrics.csv"
         if first_epoch and table.is_file():
             with open(table, newline="") as file:
                 self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= first_epoch]
 
     def begin(self) -> None:
-        """Write down the configuration, once it is clear that it fits the run."""
+        """Write down the configuration, once it is clear that it fits the run.
+
+        Raises:
+            InputError: it cannot be written.
+        """
         if not self.speaks:
             return
-        with replacing(self.out / "config.yaml") as part:
-            part.write_text(yaml.safe_dump(dataclasses.asdict(self.config), sort_keys=False))
-        self._board = _tensorboard(self.out)
+        with writing(self.out):
+            with replacing(self.out / "config.yaml") as part:
+                part.write_text(yaml.safe_dump(dataclasses.asdict(self.config), sort_keys=False))
+            self._board = _tensorboard(self.out, self.first_step)
 
     def epoch(self, figures: dict[str, Any], step: int) -> None:
-        """Write down the figures of an epoch."""
+        """Write down the figures of an epoch.
+
+        Raises:
+            InputError: they cannot be written.
+        """
         if not self.speaks:
             return
         log.info("%s", ", ".join(f"{name} {value}" for name, value in figures.items()))
+        with writing(self.out):
+            self._write(figures, step)
+
+    def _write(self, figures: dict[str, Any], step: int) -> None:
         self._rows.append({name: str(value) for name, value in figures.items()})
         columns = list(dict.fromkeys(name for row in self._rows for name in row))
         with replacing(self.out / "metrics.csv") as part, open(part, "w", newline="") as file:
@@ -141,18 +170,25 @@ def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
         figure.savefig(part, format="png", dpi=110)
 
 
-def log_to(path: Path) -> None:
-    """Say what happens on standard error and in ``path``."""
-    log.setLevel(logging.INFO)
-    log.handlers = [logging.StreamHandler(), logging.FileHandler(path)]
-    for handler in log.handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+def speak(aloud: bool) -> None:
+    """Say what happens anywhere in the zoo on standard error, or nothing at all."""
+    everything = logging.getLogger("zoo")
+    everything.setLevel(logging.INFO)
+    for handler in list(everything.handlers):  # of a run before
+        everything.removeHandler(handler)
+        handler.close()
+    _log_to(logging.StreamHandler() if aloud else logging.NullHandler())
 
 
-def _tensorboard(out: Path) -> Any:
-    """A writer of TensorBoard's events, if that is installed."""
+def _log_to(handler: logging.Handler) -> None:
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger("zoo").addHandler(handler)
+
+
+def _tensorboard(out: Path, first_step: int) -> Any:
+    """A writer of TensorBoard's events, if that is installed; what was written of later steps is no longer shown."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(out / "tensorboard"))
+    return SummaryWriter(str(out / "tensorboard"), purge_step=first_step + 1)

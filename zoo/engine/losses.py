@@ -50,6 +50,9 @@ class ClassLoss:
             logits: of K classes.
             target: int64 [B] or [B, N], of which -1 does not count; or, where clips are mixed, shares float [B, K].
         """
+        weight = self.weights_of(target).sum(dtype=torch.float64)
+        if logits.dim() == 3:  # of which a GPU's cross entropy has no deterministic form
+            logits, target = logits.transpose(1, 2).flatten(0, 1), target.flatten()
         loss = F.cross_entropy(
             logits,
             target,
@@ -58,7 +61,7 @@ class ClassLoss:
             reduction="sum",
             label_smoothing=self.label_smoothing,
         )
-        return loss, self.weights_of(target).sum(dtype=torch.float64)
+        return loss, weight
 
     def weights_of(self, target: Tensor) -> Tensor:
         """How much each element of ``target`` counts, [B] or [B, N]."""

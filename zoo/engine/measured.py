@@ -40,12 +40,14 @@ class Measured:
         name: what it is, for the results.
         protocol: what is looked at of a sample, for the results.
         settings: further arguments of ``evaluate``.
+        left_out: the files that could not be read, as far as the samples were taken.
     """
 
     samples: Iterable[Any]
     name: str
     protocol: str = "one view"
     settings: dict[str, Any] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
 
 
 def open_measured(config: ValidateConfig, spec: WeightsSpec) -> Measured:
@@ -123,16 +125,30 @@ def _of_videos(config: ValidateConfig, spec: WeightsSpec, samples: list[Any], na
     assert isinstance(spec.input, VideoInput)
     views, num_frames = video_views(config.protocol, spec.input), config.data.num_frames or spec.input.num_frames
     dataset = _Views(samples, views, num_frames, config.data.decoder)
-    return Measured(_read(dataset, config), name, views.name, {"views": {**views.to_json(), "num_frames": num_frames}})
+    settings = {"views": {**views.to_json(), "num_frames": num_frames}}
+    return _of_files(dataset, config, name, views.name, settings)
 
 
-def _read(dataset: Any, config: ValidateConfig) -> Iterator[Any]:
-    """The samples of ``dataset``, read by ``data.workers`` processes; a bad file is skipped only if that is wanted."""
-    policy, timeout = config.data.bad_files, config.data.timeout or None
-    guarded = GuardedDataset(dataset, "raise" if policy == "raise" else "skip", dataset.path_of, timeout)
+def _of_files(dataset: Any, config: ValidateConfig, name: str, protocol: str, settings: dict[str, Any]) -> Measured:
+    left_out: list[str] = []
+    return Measured(_read(dataset, config, left_out), name, protocol, settings, left_out)
+
+
+def _read(dataset: Any, config: ValidateConfig, left_out: list[str]) -> Iterator[Any]:
+    """The samples of ``dataset``, read by ``data.workers`` processes; a bad file is skipped only if that is wanted.
+
+    Raises:
+        InputError: a file is bad, and that is not wanted.
+    """
+    guarded = GuardedDataset(dataset, "skip", dataset.path_of, config.data.timeout or None)
     for sample, bad in DataLoader(guarded, batch_size=None, num_workers=config.data.workers):
         for file in bad:
+            if config.data.bad_files == "raise":
+                raise InputError(
+                    f"{file.path} cannot be read: {file.reason} (data.bad_files 'skip' goes on without it)"
+                )
             log.warning("%s is left out: %s", file.path, file.reason)
+            left_out.append(file.path)
         if sample is not None:
             yield sample
 
@@ -150,7 +166,7 @@ def _clouds(config: ValidateConfig, spec: WeightsSpec) -> Measured:
         raise InputError("data.val is missing: give the folder of the clouds to measure on")
     assert isinstance(spec.input, PointInput)
     clouds = labelled_clouds(config.data, config.data.val, spec.input, False, spec.class_names or None)
-    return Measured(_items(clouds), f"{len(clouds)} clouds of {config.data.val}")
+    return _of_files(clouds, config, f"{len(clouds)} clouds of {config.data.val}", "one view", {})
 
 
 def _objects(config: ValidateConfig, spec: WeightsSpec) -> Measured:

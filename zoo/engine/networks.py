@@ -46,7 +46,10 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
     num_classes = len(sets.class_names)
     if config.num_classes not in (None, num_classes):
         raise InputError(f"num_classes is {config.num_classes}, but the data have {num_classes}: leave it out")
-    is_video = architecture_task(config.model) == "video_classification"
+    task = architecture_task(config.model)
+    if num_classes < 2 and task != "object_detection":
+        raise InputError(f"the data have the class {', '.join(sets.class_names)} alone: give two or more to tell apart")
+    is_video = task == "video_classification"
     arguments, weights = dict(config.model_args), config.init.weights
     if start and weights == "auto" and is_video:
         arguments["pretrained_backbone"] = True

@@ -86,14 +86,12 @@ def evaluate(
     scores: Scores,
     autocast: Callable[[], Any] = contextlib.nullcontext,
 ) -> Tensor:
-    """The counts of ``model`` on what ``make_loader`` gives."""
+    """The counts of ``model`` on batches of inputs and targets."""
     was_training = model.training
     model.eval()
     counts = scores.nothing
     device = next(model.parameters()).device
-    for batch, _ in batches:
-        if batch is None:
-            continue
+    for batch in batches:
         inputs, target = map_tensors(lambda tensor: tensor.to(device, non_blocking=True), batch)
         with autocast():
             outputs = model(*inputs)

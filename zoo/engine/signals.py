@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+GRACE_S = 30  # which torchrun gives too
+
 
 class Stopped(Exception):
     """A signal ended the run after a step; all was saved.
@@ -23,9 +25,18 @@ class Stopped(Exception):
         self.signal = number
 
 
-def ignore_interrupts(worker: int) -> None:
-    """For a process that loads data: Ctrl-C reaches it too, and the samples of the step are still wanted."""
+def outlast_signals(worker: int) -> None:
+    """For a process that loads data: Ctrl-C, torchrun and schedulers reach it too, and the step still wants samples.
+
+    After SIGTERM it ends by itself in a while, and at once after another.
+    """
+
+    def stay(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        signal.alarm(GRACE_S)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, stay)
 
 
 @contextlib.contextmanager

@@ -6,9 +6,10 @@ import contextlib
 import dataclasses
 import logging
 import math
+import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from zoo.data.bad_files import BadFiles, GuardedDataset, Policy
+from zoo.data.bad_files import BadFiles, GuardedDataset
 from zoo.engine import distributed
 from zoo.engine.changes import FIXED, changed_keys
 from zoo.engine.checkpoint import (
@@ -31,7 +32,7 @@ from zoo.engine.checkpoint import (
 from zoo.engine.compression import create_exchange
 from zoo.engine.config import TrainConfig
 from zoo.engine.data import Sets, make_loader, open_sets, transforms
-from zoo.engine.journal import Journal, Steps
+from zoo.engine.journal import Journal, Steps, speak, writing
 from zoo.engine.losses import create_loss
 from zoo.engine.mixing import create_mixing
 from zoo.engine.nested import map_tensors
@@ -39,7 +40,7 @@ from zoo.engine.networks import MutualNetworks, create_network
 from zoo.engine.optim import create_optimizer, learning_rate, moving_average, set_learning_rate, train_mode
 from zoo.engine.order import Key, Prepared, Samples, Schedule, seed_of, share_of
 from zoo.engine.scores import create_scores, evaluate
-from zoo.engine.signals import Stopped, collect_signals, ignore_interrupts
+from zoo.engine.signals import Stopped, collect_signals, outlast_signals
 from zoo.errors import InputError
 from zoo.registry import architecture_task
 
@@ -80,25 +81,29 @@ class Run:
     def __init__(self, config: TrainConfig, sets: Sets | None, device: torch.device):
         self.config, self.device, self.out = config, device, Path(config.out)
         self.rank, self.world_size = distributed.rank(), distributed.world_size()
+        if config.system.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which torch asks for
         torch.use_deterministic_algorithms(config.system.deterministic)
         if config.system.amp == "fp16" and device.type != "cuda":
             raise InputError("system.amp fp16 is for GPUs: take bf16 on a CPU")
         torch.manual_seed(seed_of(config.seed))
+        speak(self.rank == 0)
         sets = sets or open_sets(config.data, config.model)
         found = newest_checkpoint(self.out) if config.resume == "auto" else None
         if not found and any(self.out.glob(f"*/{STATE_NAME}")):
             raise InputError(f"{self.out} holds a run: go on with it by --resume auto, or name another folder in --out")
         state, self.progress = found or ({}, Progress())
         distributed.wait_for_all()  # all have looked before one writes
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.journal = Journal(config, self.rank == 0, self.progress.epoch)
-        networks = [create_network(config, sets, device, start=not state) for _ in range(max(1, config.optim.mutual))]
+        with writing(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+            self.journal = Journal(config, self.rank == 0, self.progress.epoch, self.progress.step)
+        networks = [create_network(config, sets, device, start=not state) for _ in range(config.optim.mutual)]
         self.model = networks[0]  # which is measured and kept
         self.learner: nn.Module = MutualNetworks(networks) if len(networks) > 1 else self.model
         varied, plain = transforms(self.model, sets, config.data.augment)
-        samples = self._samples(sets.train, varied, config.data.bad_files)
-        name = "bad_files.txt" if self.rank == 0 else f"bad_files.{self.rank}.txt"
-        self.bad_files = BadFiles(self.out / name, len(samples))
+        policy = config.data.bad_files
+        samples = self._samples(sets.train, varied, resample=policy == "resample")
+        self.bad_files = self._bad_files("bad_files", samples)
         self.schedule = Schedule(
             len(samples),
             config.batch_size,
@@ -110,11 +115,12 @@ class Run:
             config.optim.accumulate,
             getattr(sets.train, "shard_sizes", ()),
         )
-        self.batches = iter(self._loader(samples, self.schedule))
+        if not all(distributed.is_same_for_all(number, device) for number in (len(samples), self.progress.step)):
+            raise InputError("processes see other data or checkpoints: give folders that all machines share")
         self.val: Samples | None = None
         if sets.val is not None:  # where every sample counts once
-            policy: Policy = "skip" if config.data.bad_files == "resample" else config.data.bad_files
-            self.val = self._samples(sets.val, plain, policy)
+            self.val = self._samples(sets.val, plain, resample=False)
+            self.bad_val_files = self._bad_files("bad_val_files", self.val)
 
         self.optimizer = create_optimizer(networks, config.optim, config.batch_size)
         self.exchange = create_exchange(
@@ -138,16 +144,23 @@ class Run:
         self.loss = create_loss(config.optim, task, self.model, device)
         self.scores = create_scores(task, self.model.num_classes)
         self.parameters = [parameter for parameter in self.learner.parameters() if parameter.requires_grad]
+        self.batches: Any = iter(self._loader(samples, self.schedule))
 
-    def _samples(self, dataset: Any, transform: Any, bad_files: Policy) -> Samples:
+    def _samples(self, dataset: Any, transform: Any, resample: bool) -> Samples:
         """``dataset`` with its preprocessing; files that cannot be read are guarded against."""
         prepared = Prepared(dataset, transform)
-        path_of = getattr(dataset, "path_of", str)
-        return Samples(GuardedDataset(prepared, bad_files, path_of, self.config.data.timeout or None), self.config.seed)
+        path_of, timeout = getattr(dataset, "path_of", str), self.config.data.timeout or None
+        guarded = GuardedDataset(prepared, "resample" if resample else "skip", path_of, timeout)
+        return Samples(guarded, self.config.seed)
+
+    def _bad_files(self, name: str, samples: Samples) -> BadFiles:
+        """The list of those of ``samples`` that this process could not read."""
+        path = self.out / (f"{name}.txt" if self.rank == 0 else f"{name}.{self.rank}.txt")
+        return BadFiles(path, len(samples), **({"limit": 0.0} if self.config.data.bad_files == "raise" else {}))
 
     def _loader(self, samples: Samples, keys: Iterable[list[Key]]) -> Any:
         loader = make_loader(samples, keys, self.config.data.workers, self.device)
-        loader.worker_init_fn = ignore_interrupts
+        loader.worker_init_fn = outlast_signals
         return loader
 
     def train(self) -> Path:
@@ -156,9 +169,12 @@ class Run:
             log.info("nothing left to do: all %d epochs are done", self.config.epochs)
         elif self.progress.step:
             log.info("going on after step %d of %d", self.progress.step, self.schedule.num_steps)
-        with collect_signals() as received:
-            while self.progress.epoch < self.config.epochs:
-                self._epoch(received)
+        try:
+            with collect_signals() as received:
+                while self.progress.epoch < self.config.epochs:
+                    self._epoch(received)
+        finally:
+            self.batches = None  # which ends the processes that load data, whatever holds this run
         return self.out / "best"
 
     def _epoch(self, received: list[int]) -> None:
@@ -190,13 +206,13 @@ class Run:
             self.exchange.bytes_sent = 0
         figures |= {"seconds": round(time.perf_counter() - started, 1)}
         log.info("epoch %d: %s", self.progress.epoch, ", ".join(" ".join(item) for item in steps.speed().items()))
+        self.journal.epoch(figures, self.progress.step)  # before checkpoints: what they do not know is written anew
         if self.progress.best is None or score > self.progress.best:
             self.progress.best = score
             self._save("best")
         if self.config.keep_every and self.progress.epoch % self.config.keep_every == 0:
             self._save(f"epoch-{self.progress.epoch:04d}")
         self._save("last")
-        self.journal.epoch(figures, self.progress.step)
 
     def step(self, steps: Steps, stop: bool) -> bool:
         """Learn from one batch of samples; returns whether a process was asked to stop."""
@@ -258,9 +274,18 @@ class Run:
         size = max(1, self.config.batch_size // (self.world_size * self.config.optim.accumulate))
         batches = [keys[begin : begin + size] for begin in range(0, len(keys), size)]
         model = self._published()
+        distributed.share_buffers(model)  # as they are kept
         torch.manual_seed(seed_of(self.config.seed, self.progress.step, self.rank, 2))  # of points that a model draws
-        counts = evaluate(model, self._loader(samples, batches), self.scores, self._autocast)
+        with contextlib.closing(self._readable(self._loader(samples, batches))) as readable:
+            counts = evaluate(model, readable, self.scores, self._autocast)
         return self.scores.figures(distributed.sum_over_all(counts.to(self.device)).cpu())
+
+    def _readable(self, loader: Any) -> Generator[Any]:
+        """The batches of ``loader`` of which anything can be read."""
+        for batch, bad in loader:
+            self.bad_val_files.add(bad)
+            if batch is not None:
+                yield batch
 
     def _published(self) -> nn.Module:
         """The model whose weights are kept: the moving average, where there is one."""

@@ -44,6 +44,8 @@ def validate(config: ValidateConfig) -> tuple[Evaluation, str]:
         measured = open_measured(config, model.spec)
         measured_on = measured.name
         evaluation = evaluate(model, measured.samples, measured.protocol, **measured.settings)
+        if measured.left_out:
+            evaluation.settings["left_out"] = measured.left_out
     evaluation = dataclasses.replace(
         evaluation, settings={"data": measured_on, "command": shlex.join(sys.argv), **evaluation.settings}
     )
