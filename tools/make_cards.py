@@ -69,10 +69,14 @@ def source_text(source: Source, spec: WeightsSpec) -> str:
 def table(names: list[str]) -> str:
     """The README's table."""
     rows = ["| name | task | figures | measured by | weights |", "|---|---|---|---|---|"]
-    for name in names:
+    for name in sorted(names, key=lambda name: not isinstance(sources_of(find_weights(name))[0], BundledFile)):
         spec = find_weights(name)
         metrics = own_metrics(spec)[:IN_TABLE]
-        figures = "; ".join(f"{metric.name} {figure(metric)} on {metric.dataset}" for metric in metrics)
+        twice = len({metric.name for metric in metrics}) < len(metrics)  # then the protocols tell them apart
+        figures = "; ".join(
+            f"{metric.name} {figure(metric)} on {metric.dataset}" + (f" ({metric.protocol})" if twice else "")
+            for metric in metrics
+        )
         measurers = "; ".join(dict.fromkeys(measurer(metric) for metric in metrics))
         link = f"[`{name}`](model_cards/{name}.md)"
         task = architecture_task(spec.architecture).replace("_", " ")
