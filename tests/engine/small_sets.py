@@ -83,6 +83,18 @@ def _clouds(folder):
     return data, "pointnet_cls", PointInput(64, (), "mean", "unit_sphere"), 2
 
 
+def _scenes(folder):
+    rng = np.random.default_rng(0)
+    for part in ("train", "val"):
+        (folder / part).mkdir()
+        (folder / part / "classes.txt").write_text("floor\nthing\n")
+        for number in range(2):
+            points = rng.uniform(size=(150, 6)).astype(np.float32)
+            np.savez(folder / part / f"{number}.npz", points=points, labels=(points[:, 2] > 0.5).astype(np.int64))
+    data = DataConfig(train=str(folder / "train"), val=str(folder / "val"), features=["rgb"], samples_per_scene=2)
+    return data, "pointnet_sem", PointInput(64, ("rgb",)), 2
+
+
 def _fights(folder):
     """Twelve sources, each with a fight and with peace."""
     rows = ["clip,label,source_id"]

@@ -16,7 +16,7 @@ from zoo.engine.order import Prepared
 from zoo.errors import InputError
 from zoo.weights import WeightsSpec
 
-ONES_OWN = ("videos", "clouds")
+ONES_OWN = ("videos", "clouds", "scenes")
 NAMES = ("fights", "radhar", "isprs", "tabletop", "s3dis", "modelnet40", "scanobjectnn", "shapenet_part")
 
 
@@ -129,6 +129,18 @@ def test_mistakes_are_named(tmp_path):
         open_sets(DataConfig(name="s3dis", path=str(tmp_path), fold=7), "pvcnn_sem_c1")
     with pytest.raises(InputError, match="the list of the frames to learn from"):
         open_sets(DataConfig(name="kitti", path=str(tmp_path)), "frustum_pvcnne")
+
+
+def test_scenes_say_what_is_missing(tmp_path):
+    data = small_set("scenes", tmp_path).data
+    with pytest.raises(InputError, match=r"points of 6 columns, but xyz and data\.features \[\] are 3"):
+        open_sets(replace(data, features=[]), "pvcnn_sem_c1")
+    (tmp_path / "val/classes.txt").write_text("thing\nfloor\n")
+    with pytest.raises(InputError, match="number them alike"):
+        open_sets(data, "pvcnn_sem_c1")
+    (tmp_path / "train/classes.txt").unlink()
+    with pytest.raises(InputError, match=r"into a classes\.txt"):
+        open_sets(data, "pvcnn_sem_c1")
 
 
 def test_augmentations_that_would_spoil_the_target_are_refused(tmp_path):

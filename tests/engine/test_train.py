@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import zoo
 from tests.data.test_training_sets import write_scenes, write_tracks
+from tests.engine.small_sets import small_set
 from zoo.data.points import write_ply
 from zoo.engine.config import TrainConfig, parse_config
 from zoo.engine.metrics import accuracy, confusion_matrix, mean_iou
@@ -165,6 +166,18 @@ def test_own_clouds(tmp_path, monkeypatch):
     assert zoo.load(f"local-dir:{tmp_path / 'run/last'}").class_names == ("flat", "round")
 
 
+def test_own_scenes_bring_their_channels(tmp_path, monkeypatch, capsys):
+    data = small_set("scenes", tmp_path).data
+    config = ["--config", ROOT / "configs/points/finetune_scenes.yaml", "--data.train", data.train]
+    config += ["--data.val", data.val, "--data.features", "[rgb]", "--data.num_points", 64, "--data.workers", 0]
+    small = ["--model", "pointnet_sem", "--epochs", 1, "--batch_size", 4, "--out", tmp_path / "run"]
+    assert run(monkeypatch, *config, *small, "--model_args", '{"in_channels": 9}') == 2
+    assert "in_channels is 9, but xyz and the features of the data are 6: leave it out" in capsys.readouterr().err
+    assert run(monkeypatch, *config, *small) == 0
+    predictor = zoo.load(f"local-dir:{tmp_path / 'run/best'}")
+    assert predictor.class_names == ("floor", "thing") and predictor(torch.rand(50, 6)).labels.shape == (50,)
+
+
 def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, *tabletop_run(tmp_path, "--data.path", "nothing.npz")) == 2
     assert "nothing.npz" in capsys.readouterr().err
@@ -177,7 +190,7 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, *tabletop_run(tmp_path, "--num_classes", 5)) == 2
     assert "the data have 2" in capsys.readouterr().err
     assert run(monkeypatch, *tabletop_run(tmp_path, "--data.name", "videos")) == 2
-    assert "take another model, or tabletop" in capsys.readouterr().err
+    assert "take another model, or scenes, tabletop" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = {
     "videos": "2 videos of",
     "clouds": "4 clouds of",
+    "scenes": "2 scenes of",
     "fights": "fights, fold 1, 8 test clips of 4 sources",
     "radhar": "radhar, 20 windows of 10 test recordings",
     "isprs": "ISPRS, 1 scenes of samp5",

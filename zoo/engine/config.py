@@ -17,6 +17,7 @@ DataName = Literal[
     "auto",
     "videos",
     "clouds",
+    "scenes",
     "fights",
     "fingertip",
     "direction",
@@ -105,9 +106,11 @@ class DataConfig:
     """What is learnt, and what it is measured on.
 
     Args:
-        name: the data set. "videos" and "clouds" are one's own, in folders by class or as `layout` says; "auto" is the
-            one of them that the model takes. The others are described in the modules of zoo.data that bear their names.
-        train: of "videos" and "clouds", the part to learn from; of "kitti", the list of its frames.
+        name: the data set. "videos" and "clouds" are one's own, in folders by class or as `layout` says, and "scenes"
+            are clouds with a label for every point, in NPZ or HDF5 files with `points` and `labels` beside a
+            classes.txt; "auto" is the one of them that the model takes. The others are described in the modules of
+            zoo.data that bear their names.
+        train: of one's own, the part to learn from; of "kitti", the list of its frames.
         val: the same of the part by which the best epoch is chosen; without it the last one counts.
         layout: of "videos" and "clouds": "shards" for tar files such as "train-{000000..000012}.tar"; of videos also
             "folders", "csv", "kinetics400" and so on; "auto" finds out, but for shards.
@@ -125,7 +128,9 @@ class DataConfig:
         sampling: of videos, see `zoo.data.sampling`.
         decoder: of videos, "auto", "decord", "pyav" or "torchcodec".
         num_points: that the model sees at once; by default what is usual for the set, and in measuring for the model.
-        features: of "clouds", what follows xyz.
+        features: of "clouds" and "scenes", what follows xyz.
+        parts: of "scenes", how a large one is divided: "random" points of all of it, or "tiles" or "blocks" of what
+            lies together on the map.
         samples_per_scene: in an epoch, of a scene, site or recording.
         augment: how samples are varied in training.
         draw: of fingertip tracks.
@@ -151,6 +156,7 @@ class DataConfig:
     decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
     num_points: int | None = None
     features: list[Literal["rgb", "normals", "intensity", "velocity", "time"]] = field(default_factory=list)
+    parts: Literal["random", "tiles", "blocks"] = "random"
     samples_per_scene: int = 8
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     draw: DrawConfig = field(default_factory=DrawConfig)

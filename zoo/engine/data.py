@@ -17,19 +17,16 @@ from zoo.data.bad_files import BadFile, collate_guarded
 from zoo.data.class_names import class_names
 from zoo.data.kitti_frustum import KittiFrustums
 from zoo.data.mirrored_classes import mirrored_classes
-from zoo.data.point_dataset import PointArrays, PointFiles, PointFolder
+from zoo.data.point_dataset import PointArrays
 from zoo.data.point_transforms import PointTransform, point_augmentations
-from zoo.data.points import POINT_SUFFIXES
-from zoo.data.shards import ShardSet, find_shards
 from zoo.data.video_augment import VideoAugment
 from zoo.data.video_dataset import VideoDataset
-from zoo.data.video_sets import Layout, VideoSet, find_videos
-from zoo.data.video_sets.listing import VIDEO_SUFFIXES
 from zoo.engine.config import AugmentConfig, DataConfig
+from zoo.engine.labelled import labelled_clouds, labelled_scenes, labelled_videos
 from zoo.engine.order import Key, Samples
 from zoo.errors import InputError
 from zoo.registry import architecture_task
-from zoo.weights import COMPUTED_FEATURES, PointInput, VideoInput
+from zoo.weights import PointInput, VideoInput
 
 NUM_FRAMES, IMAGE_SIZE = 8, 224  # of videos, where the configuration does not say otherwise
 RESIZE_RATIO = 256 / 224  # of a frame's short side to the crop from it
@@ -40,13 +37,14 @@ PART_INPUT = PointInput(2048, ("normals",), "mean", "unit_sphere")
 ROOM_INPUT = PointInput(4096, ("rgb", "normalized_xyz"), "floor", "none", "blocks")
 FRUSTUM_INPUT = PointInput(1024, ("intensity",), "none", "none")
 TABLE_INPUT = PointInput(4096, ("rgb",))
+SCENE_INPUT = PointInput(4096)
 
 Batch = tuple[tuple[Tensor, ...], Any]
 
 TASKS: dict[str, str] = {  # of the models that learn from a set
     **dict.fromkeys(("videos", "fights", "fingertip", "direction"), "video_classification"),
     **dict.fromkeys(("clouds", "radhar", "modelnet40", "scanobjectnn"), "point_classification"),
-    **dict.fromkeys(("tabletop", "isprs", "s3dis"), "semantic_segmentation"),
+    **dict.fromkeys(("scenes", "tabletop", "isprs", "s3dis"), "semantic_segmentation"),
     "shapenet_part": "part_segmentation",
     "kitti": "object_detection",
 }
@@ -89,11 +87,12 @@ def named(data: DataConfig, model: str) -> DataConfig:
     """
     task = architecture_task(model)
     if data.name == "auto":
-        data = dataclasses.replace(data, name="videos" if task == "video_classification" else "clouds")
+        own: dict[str, Any] = {"video_classification": "videos", "semantic_segmentation": "scenes"}
+        data = dataclasses.replace(data, name=own.get(task, "clouds"))
     if TASKS[data.name] != task:
         wanted = ", ".join(name for name, of in TASKS.items() if of == task)
         raise InputError(f"{model} does not take what data.name {data.name!r} gives: take another model, or {wanted}")
-    if data.name not in ("videos", "clouds") and not data.path:
+    if data.name not in ("videos", "clouds", "scenes") and not data.path:
         raise InputError(f"data.path is missing: give the file or folder of {data.name}")
     return data
 
@@ -121,34 +120,6 @@ def video_input(data: DataConfig) -> VideoInput:
     side = data.image_size or IMAGE_SIZE
     mode: Any = "squash" if data.whole_frame else "center"
     return VideoInput(data.num_frames or NUM_FRAMES, round(side * RESIZE_RATIO), side, mode)
-
-
-def labelled_videos(data: DataConfig, location: str, class_names: Sequence[str] | None = None) -> VideoSet | ShardSet:
-    """The videos at ``location``, laid out as ``data`` says.
-
-    Raises:
-        InputError: they cannot be found.
-    """
-    if data.layout == "shards":
-        return find_shards(location, VIDEO_SUFFIXES, class_names)
-    return find_videos(location, cast(Layout, data.layout), data.videos, class_names=class_names)
-
-
-def labelled_clouds(
-    data: DataConfig, location: str, points: PointInput, training: bool, class_names: Sequence[str] | None = None
-) -> PointFiles:
-    """The clouds at ``location``, laid out as ``data`` says.
-
-    Raises:
-        InputError: they cannot be found.
-    """
-    in_files = [feature for feature in points.features if feature not in COMPUTED_FEATURES]
-    if data.layout == "shards":
-        found = find_shards(location, POINT_SUFFIXES, class_names)
-        return PointFiles(found.samples, found.class_names, points.num_points, in_files, training)
-    if data.layout not in ("auto", "folders"):
-        raise InputError(f"data.layout {data.layout!r} is not one of clouds: they lie in folders by class or in shards")
-    return PointFolder(location, points.num_points, in_files, training, class_names)
 
 
 def track_renderer(data: DataConfig) -> fingertip.GestureRenderer:
@@ -226,6 +197,19 @@ def _clouds(data: DataConfig) -> Sets:
     preprocessing = _with_points(dataclasses.replace(OBJECT_INPUT, features=tuple(data.features)), data)
     train = labelled_clouds(data, data.train, preprocessing, training=True)
     val = labelled_clouds(data, data.val, preprocessing, False, train.class_names) if data.val else None
+    return Sets(train, val, train.class_names, preprocessing)
+
+
+def _scenes(data: DataConfig) -> Sets:
+    if not data.train:
+        raise InputError("data.train is missing: give the file or folder of the scenes to learn from")
+    preprocessing = _with_points(
+        dataclasses.replace(SCENE_INPUT, features=tuple(data.features), parts=data.parts), data
+    )
+    train = labelled_scenes(data, data.train, preprocessing, training=True)
+    val = labelled_scenes(data, data.val, preprocessing, training=False) if data.val else None
+    if val and val.class_names != train.class_names:
+        raise InputError(f"the classes beside {data.val} are not those beside {data.train}: number them alike")
     return Sets(train, val, train.class_names, preprocessing)
 
 
@@ -316,6 +300,7 @@ def _kitti(data: DataConfig) -> Sets:
 _OPENERS: dict[str, Callable[[DataConfig], Sets]] = {
     "videos": _videos,
     "clouds": _clouds,
+    "scenes": _scenes,
     "fights": _fights,
     "fingertip": _fingertip,
     "direction": _fingertip,

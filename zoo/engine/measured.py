@@ -20,7 +20,8 @@ from zoo.data.shards import as_file
 from zoo.data.video import Decoder
 from zoo.data.video_views import VideoViews, read_views, video_views
 from zoo.engine.config import ValidateConfig
-from zoo.engine.data import fold_parts, labelled_clouds, labelled_videos, named, objects_of, track_renderer
+from zoo.engine.data import fold_parts, named, objects_of, track_renderer
+from zoo.engine.labelled import labelled_clouds, labelled_scenes, labelled_videos
 from zoo.engine.protocols import Cloud
 from zoo.errors import InputError
 from zoo.registry import architecture_task
@@ -169,6 +170,17 @@ def _clouds(config: ValidateConfig, spec: WeightsSpec) -> Measured:
     return _of_files(clouds, config, f"{len(clouds)} clouds of {config.data.val}", "one view", {})
 
 
+def _scenes(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+    if not config.data.val:
+        raise InputError("data.val is missing: give the file or folder of the scenes to measure on")
+    assert isinstance(spec.input, PointInput)
+    found = labelled_scenes(config.data, config.data.val, spec.input, training=True)  # whole, not in parts
+    if spec.class_names and found.class_names != spec.class_names:
+        raise InputError(f"the classes beside {config.data.val} are not the model's, {', '.join(spec.class_names)}")
+    clouds = (_divided(points, labels, spec) for points, labels in found.scenes)
+    return Measured(clouds, f"{len(found.scenes)} scenes of {config.data.val}", settings={"merge": "mean"})
+
+
 def _objects(config: ValidateConfig, spec: WeightsSpec) -> Measured:
     objects = objects_of(config.data, config.split, _num_points(spec))
     return Measured(_items(objects), f"{config.data.name}, {len(objects)} {config.split} objects")
@@ -228,6 +240,7 @@ _OPENERS: dict[str, Callable[[ValidateConfig, WeightsSpec], Measured]] = {
     "fights": _fights,
     "fingertip": _fingertip,
     "clouds": _clouds,
+    "scenes": _scenes,
     "modelnet40": _objects,
     "scanobjectnn": _objects,
     "radhar": _radhar,

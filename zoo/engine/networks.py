@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.create import create_model
+from zoo.data.point_transforms import channels_of
 from zoo.engine import distributed
 from zoo.engine.config import TrainConfig
 from zoo.engine.data import Sets
@@ -16,7 +17,7 @@ from zoo.engine.init import init_weights
 from zoo.engine.optim import freeze, freeze_batch_norms
 from zoo.errors import InputError
 from zoo.registry import architecture_task
-from zoo.weights import WeightsSpec
+from zoo.weights import PointInput, WeightsSpec
 
 log = logging.getLogger("zoo.train")
 
@@ -53,6 +54,13 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
     arguments, weights = dict(config.model_args), config.init.weights
     if start and weights == "auto" and is_video:
         arguments["pretrained_backbone"] = True
+    if isinstance(sets.input, PointInput):
+        channels = channels_of(sets.input.features)
+        if arguments.setdefault("in_channels", channels) != channels:
+            raise InputError(
+                f"model_args.in_channels is {arguments['in_channels']}, but xyz and the features of the data are "
+                f"{channels}: leave it out"
+            )
     try:
         model: Any = create_model(config.model, num_classes=num_classes, **arguments)
     except OSError as error:  # of the Hub
@@ -60,7 +68,8 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
             f"ImageNet weights cannot be had from the Hub ({' '.join(str(error).split())[:90]}...): start from a "
             "checkpoint by --init.weights FILE, or from nothing by --init.weights none"
         ) from error
-    model.spec = describe(config, sets)
+    arguments.pop("pretrained_backbone", None)
+    model.spec = describe(config, sets, arguments)
     if start and weights not in ("auto", "none"):
         log.info("%d tensors loaded from %s", init_weights(model, weights), weights)
     if config.system.grad_checkpointing:
@@ -74,13 +83,13 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
     return model.to(device, memory_format=torch.channels_last if is_video else torch.preserve_format)
 
 
-def describe(config: TrainConfig, sets: Sets) -> WeightsSpec:
+def describe(config: TrainConfig, sets: Sets, arguments: dict[str, Any]) -> WeightsSpec:
     """The description that the trained weights will bear."""
     return WeightsSpec(
         architecture=config.model,
         tag=config.tag,
         num_classes=len(sets.class_names),
-        model_args=config.model_args,
+        model_args=arguments,
         class_names=sets.class_names,
         input=sets.input,
         origin=f"trained by tools/train.py on {config.data.name} for {config.epochs} epochs",
