@@ -14,7 +14,8 @@ def is_first() -> bool:
 
 def run() -> None:
     """Train, and say once where the best checkpoint is."""
-    from zoo.engine.config import TrainConfig, parse_config
+    from zoo.engine.command_line import parse_config
+    from zoo.engine.config import TrainConfig
     from zoo.engine.train import train
 
     best = train(parse_config(TrainConfig, description=__doc__))

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from zoo.cli import exit_code
-from zoo.engine.config import ValidateConfig, parse_config
+from zoo.engine.command_line import parse_config
+from zoo.engine.config import ValidateConfig
 from zoo.engine.validate import validate
 
 

@@ -155,7 +155,13 @@ def create_transform(model: nn.Module, training: bool = False) -> Callable[[Tens
     if isinstance(spec.input, VideoInput):
         video = spec.input
         return VideoTransform(
-            video.resize_size, video.crop_size, video.crop_mode, video.mean, video.std, training=training
+            video.resize_size,
+            video.crop_size,
+            video.crop_mode,
+            video.mean,
+            video.std,
+            training=training,
+            remove_background=video.remove_background,
         )
     task = architecture_task(spec.architecture)
     augmentations = _augmentations(task, spec.input.features) if training else ()

@@ -63,6 +63,27 @@ def test_training_crops_are_two_thirds_of_the_short_side_at_least():
     assert min(heights) > 0.6 and max(heights) > 0.97
 
 
+def test_training_crops_of_the_whole_frame_reach_all_its_parts():
+    torch.manual_seed(0)
+    transform = VideoTransform(64, 48, "squash", training=True, **PLAIN)
+    results = [transform(gradient(60, 120)) for _ in range(60)]
+    widths = [float(result[0, 0].max() - result[0, 0].min()) for result in results]
+    assert all(result.shape == (2, 3, 48, 48) for result in results)
+    assert 0.6 < min(widths) < 0.7 and max(widths) > 0.97
+    assert min(result[0, 0].min() for result in results) < 0.02 and max(result[0, 0].max() for result in results) > 0.98
+
+
+def test_without_its_background_a_clip_shows_only_what_moves():
+    frames = gradient(48, 48, frames=5).clone()
+    for t in range(5):
+        frames[t, :, 8:16, 8 * t : 8 * t + 8] = 255
+    result = VideoTransform(48, 48, **PLAIN, remove_background=True)(frames)
+    moving = torch.zeros(5, 48, 48, dtype=torch.bool)
+    for t in range(5):
+        moving[t, 8:16, 8 * t : 8 * t + 8] = True
+    assert (result.abs().amax(1)[~moving] == 0).all() and (result[:, 2][moving] == 1).all()
+
+
 def test_training_mirrors_only_when_it_is_asked_to():
     torch.manual_seed(0)
     frames = gradient(64, 64)

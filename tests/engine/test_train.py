@@ -16,7 +16,8 @@ import zoo
 from tests.data.test_training_sets import write_scenes, write_tracks
 from tests.engine.small_sets import small_set
 from zoo.data.points import write_ply
-from zoo.engine.config import TrainConfig, parse_config
+from zoo.engine.command_line import parse_config
+from zoo.engine.config import TrainConfig
 from zoo.engine.metrics import accuracy, confusion_matrix, mean_iou
 from zoo.engine.optim import moving_average
 

@@ -220,6 +220,16 @@ def test_residual_blocks_without_a_shortcut_are_left_out():
     assert len(names) == 10 and "blocks.1.0" not in names
 
 
+def test_padding_as_tensorflow_does_lies_right_and_below():
+    model, frames = create("tsn_mobilenetv2", tf_padding=True), torch.rand(2, 3, 32, 32)
+    padded = nn.functional.pad(frames, (0, 1, 0, 1))
+    expected = nn.functional.conv2d(padded, model.backbone.conv_stem.weight, stride=2)
+    torch.testing.assert_close(model.backbone.conv_stem(frames), expected)
+    assert model.state_dict().keys() == create("tsn_mobilenetv2").state_dict().keys()
+    with pytest.raises(ValueError, match="tf_padding is for MobileNets"):
+        create("tsm_resnet18", tf_padding=True)
+
+
 def test_unknown_arguments_are_type_errors():
     with pytest.raises(TypeError, match="shift_diw"):
         create("tsm_resnet18", shift_diw=4)

@@ -26,11 +26,12 @@ class VideoTransform:
         resize_size: the short side before the crop, in pixels; "squash" and training do not use it.
         crop_size: height and width of the result, in pixels.
         crop_mode: "center" scales the short side and cuts out the middle; "squash" scales the whole frame to the
-            square, so that nothing is cut off. In training "squash" only scales too.
+            square, so that nothing is cut off. In training "squash" cuts out shares of the frame's own sides.
         mean: of the C channels, as shares of 255.
         std: of the C channels, as shares of 255.
         training: whether the crop is random.
         flip: whether training mirrors every second clip; off by default, as left and right often mean something.
+        remove_background: whether the median of every pixel over the frames is subtracted, instead of ``mean``.
 
     Raises:
         ValueError: a size is not positive, the crop is larger than the scaled frame, ``crop_mode`` is unknown, or mean
@@ -44,6 +45,7 @@ class VideoTransform:
     std: tuple[float, ...] = IMAGENET_STD
     training: bool = False
     flip: bool = False
+    remove_background: bool = False
 
     def __post_init__(self) -> None:
         if self.crop_mode not in ("center", "squash"):
@@ -75,23 +77,25 @@ class VideoTransform:
 
         square = [self.crop_size, self.crop_size]
         bilinear = v2.InterpolationMode.BILINEAR
-        if self.crop_mode == "squash":
-            frames = F.resize(frames, square, bilinear, antialias=True)
-        elif self.training:
+        if self.training:
             frames = F.resized_crop(frames, *self._random_box(*frames.shape[-2:]), square, bilinear, antialias=True)
+        elif self.crop_mode == "squash":
+            frames = F.resize(frames, square, bilinear, antialias=True)
         else:
             frames = F.resize(frames, [self.resize_size], bilinear, antialias=True)
             frames = F.center_crop(frames, square)
         if self.training and self.flip and torch.rand(()) < 0.5:
             frames = F.horizontal_flip(frames)
-        return F.normalize(F.to_dtype(frames, torch.float32, scale=True), list(self.mean), list(self.std))
+        frames = F.normalize(F.to_dtype(frames, torch.float32, scale=True), list(self.mean), list(self.std))
+        return frames - frames.median(dim=0, keepdim=True).values if self.remove_background else frames
 
     def _random_box(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Top, left, height and width of a multi-scale crop, from one of 13 places on a grid of quarters."""
-        sides = [self._side(int(min(height, width) * scale)) for scale in _CROP_SCALES]
-        steps = range(len(sides))
+        of = (height, width) if self.crop_mode == "squash" else (min(height, width),) * 2
+        heights, widths = ([self._side(int(side * scale)) for scale in _CROP_SCALES] for side in of)
+        steps = range(len(_CROP_SCALES))
         # A side that was set to crop_size may stand a pixel or two over a small frame.
-        sizes = [(min(sides[i], height), min(sides[j], width)) for i in steps for j in steps if abs(i - j) <= 1]
+        sizes = [(min(heights[i], height), min(widths[j], width)) for i in steps for j in steps if abs(i - j) <= 1]
         box_height, box_width = _choose(sizes)
         # In quarters of the free room: corners, middles of the sides, the centre; and the four points between.
         places = [(y, x) for y in (0, 2, 4) for x in (0, 2, 4)] + [(y, x) for y in (1, 3) for x in (1, 3)]

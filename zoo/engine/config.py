@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, is_dataclass
-from typing import Any, Literal, NoReturn, TypeVar, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from zoo.data.point_transforms import Axis, PointAugmentation
 from zoo.data.sampling import WINDOW
 from zoo.errors import InputError
+from zoo.weights import IMAGENET_MEAN, IMAGENET_STD
 
 DataName = Literal[
     "auto",
@@ -32,7 +29,6 @@ DataName = Literal[
 ]
 
 
-Config = TypeVar("Config")
 ANY = float("inf")
 
 
@@ -54,11 +50,15 @@ class InitConfig:
     """Where training starts.
 
     Args:
-        weights: a checkpoint, or the convolutions of a quantised ImageNet MobileNetV2 (.npz); "auto" takes timm's
-            ImageNet weights for a video model, from the Hub, and nothing for a point model; "none" takes nothing.
+        weights: a checkpoint, or a quantised ImageNet MobileNetV2 (.npz), which was trained with `tf_padding` in
+            `model_args` and `data.mean` and `data.std` of a half; "auto" takes timm's ImageNet weights for a video
+            model, from the Hub, and nothing for a point model; "none" takes nothing.
+        batch_norms: take the batch normalisations of a checkpoint too, and not only its other layers; false suits
+            pictures that are very unlike those that it was trained on.
     """
 
     weights: str = "auto"
+    batch_norms: bool = True
 
 
 @dataclass
@@ -66,7 +66,8 @@ class AugmentConfig:
     """How samples are varied in training; the sets in one file vary theirs themselves.
 
     Args:
-        multi_scale_crop: of videos, cut a random part of four sizes (TSN, section 3.3) instead of the middle.
+        multi_scale_crop: of videos, cut a random part of four sizes (TSN, section 3.3) instead of the middle or,
+            with `data.whole_frame`, the whole.
         mirror: of videos, mirror every second clip; classes that name left and right exchange.
         color_jitter: of videos, the largest change of brightness, contrast and saturation.
         randaugment: of videos, operations of RandAugment.
@@ -125,6 +126,10 @@ class DataConfig:
             model.
         image_size: side of the frames that the model sees, in pixels; by default 224, and 64 for fingertip tracks.
         whole_frame: of videos, scale the whole frame to the square that the model sees and cut nothing off.
+        mean: of videos, what is subtracted from red, green and blue, as shares of 255; by default ImageNet's.
+        std: by what they are divided then.
+        remove_background: of videos, subtract from every pixel its median over the clip instead of the mean, so that
+            what stands still is gray.
         sampling: of videos, see `zoo.data.sampling`.
         decoder: of videos, "auto", "decord", "pyav" or "torchcodec".
         num_points: that the model sees at once; by default what is usual for the set, and in measuring for the model.
@@ -152,6 +157,9 @@ class DataConfig:
     num_frames: int | None = None
     image_size: int | None = None
     whole_frame: bool = False
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    remove_background: bool = False
     sampling: Literal["uniform", "dense"] = "uniform"
     decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
     num_points: int | None = None
@@ -183,7 +191,7 @@ class OptimConfig:
         momentum: of SGD and LARS.
         weight_decay: on weights, not on biases and normalisations.
         groups: "plain", or "tsm" for the authors' groups: the classifier at five times the rate, biases at twice.
-        layer_decay: by how much the rate falls from each layer to the one before it; 1 for all the same.
+        layer_decay: of video models, by how much the rate falls from each block to the one before it; 1 does not.
         schedule: how the rate falls after the warm-up: "cosine" to zero, "step" by `gamma` at `milestones`, "constant".
         warmup: the share of the steps in which the learning rate rises.
         milestones: shares of the steps at which "step" lowers the rate.
@@ -337,53 +345,3 @@ class TrainConfig:
     def __post_init__(self) -> None:
         none_or_more = dict.fromkeys(("keep_every", "save_steps", "seed"), (0, ANY))
         _check_ranges("", self, epochs=(1, ANY), batch_size=(1, ANY), **none_or_more)
-
-
-def parse_config(kind: type[Config], arguments: Sequence[str] | None = None, description: str | None = None) -> Config:
-    """The configuration that command-line arguments describe: `--config FILE.yaml` and keys such as `--optim.lr 0.01`.
-
-    Args:
-        kind: a dataclass, such as `TrainConfig`.
-        arguments: by default those of the process; `--print-config` and `--batch-size` do as well as with underscores.
-        description: for `--help`.
-
-    Raises:
-        InputError: jsonargparse is missing, or a number is out of its range.
-        SystemExit: an argument is wrong; the text names it, and the nearest key where there is none of that name.
-    """
-    try:
-        from jsonargparse import ArgumentParser
-    except ImportError as error:
-        raise InputError("configurations need jsonargparse: `pip install jsonargparse`") from error
-
-    class Parser(ArgumentParser):
-        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            known = [action.dest for action in self._actions if action.dest != "print_shtab"]
-            keys = [key for key in known if not any(other.startswith(f"{key}.") for other in known)]
-            found = re.search(r"unrecognized arguments: --([\w.]+)", message)
-            inside = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
-            unknown = ".".join(inside.groups()) if inside else found.group(1) if found else ""
-            near = difflib.get_close_matches(unknown, keys, 3, 0.5)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            self.exit(2, f"error: {' '.join(message.split())}{hint} (--help explains every key)\n")
-
-    given = sys.argv[1:] if arguments is None else arguments
-    written = [_with_underscores(argument) if argument.startswith("--") else argument for argument in given]
-    parser = Parser(description=description)
-    parser.add_argument("--config", action="config", help="a YAML file with the keys below")
-    parser.add_class_arguments(kind)
-    values = parser.parse_args(written).as_dict()
-    values.pop("config", None)
-    return from_dict(kind, values)
-
-
-def _with_underscores(argument: str) -> str:
-    """``--batch-size=4`` as ``--batch_size=4``."""
-    key, equals, value = argument[2:].partition("=")
-    return f"--{key.replace('-', '_')}{equals}{value}"
-
-
-def from_dict(kind: type[Config], values: dict[str, Any]) -> Config:
-    """The configuration whose keys and values ``dataclasses.asdict`` gave."""
-    parts: dict[str, Any] = {name: hint for name, hint in get_type_hints(kind).items() if is_dataclass(hint)}
-    return kind(**{key: from_dict(parts[key], value) if key in parts else value for key, value in values.items()})

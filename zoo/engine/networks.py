@@ -71,7 +71,7 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
     arguments.pop("pretrained_backbone", None)
     model.spec = describe(config, sets, arguments)
     if start and weights not in ("auto", "none"):
-        log.info("%d tensors loaded from %s", init_weights(model, weights), weights)
+        log.info("%d tensors loaded from %s", init_weights(model, weights, config.init.batch_norms), weights)
     if config.system.grad_checkpointing:
         if not is_video:
             raise InputError("system.grad_checkpointing is for video models")

@@ -51,13 +51,36 @@ def parameter_groups(model: Any, config: OptimConfig) -> Groups:
     if config.groups == "tsm":
         return tsm_groups(model, config.weight_decay)
     if config.layer_decay != 1.0:
-        from timm.optim import param_groups_layer_decay
-
-        return list(param_groups_layer_decay(model, config.weight_decay, layer_decay=config.layer_decay))
+        return layer_groups(model, config.weight_decay, config.layer_decay)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
         {"params": [p for p in trained if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
+def layer_groups(model: Any, weight_decay: float, layer_decay: float) -> Groups:
+    """Groups by depth: the classifier learns at the full rate, every block before it by ``layer_decay`` slower.
+
+    Weights decay; biases and normalisations do not.
+
+    Raises:
+        InputError: the model has no backbone of timm, which says where its blocks begin.
+    """
+    from timm.models import group_parameters
+
+    if not hasattr(getattr(model, "backbone", None), "group_matcher"):
+        raise InputError("optim.layer_decay is for video models: leave it at 1")
+    depths = group_parameters(model.backbone, model.backbone.group_matcher(coarse=False), reverse=True)
+    last = max(depths.values()) + 1
+    groups: dict[tuple[int, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = weight_decay if parameter.dim() > 1 else 0.0
+            groups.setdefault((depths.get(name.removeprefix("backbone."), last), decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr_scale": layer_decay ** (last - depth), "weight_decay": decay}
+        for (depth, decay), parameters in groups.items()
     ]
 
 

@@ -32,9 +32,12 @@ class TSM(nn.Module):
         non_local: add non-local blocks to stages 2 and 3 of a ResNet-50.
         dropout: before the classifier.
         pretrained_backbone: start from timm's ImageNet weights.
+        tf_padding: pad as TensorFlow's "SAME", which at stride 2 lies one pixel off from PyTorch's: for weights that
+            were trained so. Of MobileNets and EfficientNets.
 
     Raises:
-        ValueError: the backbone has no residual blocks that can be shifted, or an argument is none of the above.
+        ValueError: the backbone has no residual blocks that can be shifted or no such padding, or an argument is none
+            of the above.
     """
 
     direction: Direction = "bidirectional"
@@ -51,6 +54,7 @@ class TSM(nn.Module):
         non_local: bool = False,
         dropout: float = 0.5,
         pretrained_backbone: bool = False,
+        tf_padding: bool = False,
     ):
         super().__init__()
         import timm
@@ -63,7 +67,11 @@ class TSM(nn.Module):
             raise ValueError(f"num_frames is at least 1, not {num_frames}")
         self.num_frames = num_frames
         self.in_channels = CHANNELS[modality]
-        network: Any = timm.create_model(backbone, pretrained=pretrained_backbone, num_classes=0)
+        padding: dict[str, Any] = {"pad_type": "same"} if tf_padding else {}
+        try:
+            network: Any = timm.create_model(backbone, pretrained=pretrained_backbone, num_classes=0, **padding)
+        except TypeError as error:
+            raise ValueError(f"tf_padding is for MobileNets and EfficientNets of timm, not for {backbone}") from error
         self.backbone = network
         self.num_features: int = getattr(network, "head_hidden_size", network.num_features)
         self.first_conv = "backbone." + _first_conv(self.backbone)

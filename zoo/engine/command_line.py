@@ -1,0 +1,64 @@
+"""From the arguments of a command to a configuration."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from typing import Any, NoReturn, TypeVar, get_type_hints
+
+from zoo.errors import InputError
+
+Config = TypeVar("Config")
+
+
+def parse_config(kind: type[Config], arguments: Sequence[str] | None = None, description: str | None = None) -> Config:
+    """The configuration that command-line arguments describe: `--config FILE.yaml` and keys such as `--optim.lr 0.01`.
+
+    Args:
+        kind: a dataclass, such as `TrainConfig`.
+        arguments: by default those of the process; `--print-config` and `--batch-size` do as well as with underscores.
+        description: for `--help`.
+
+    Raises:
+        InputError: jsonargparse is missing, or a number is out of its range.
+        SystemExit: an argument is wrong; the text names it, and the nearest key where there is none of that name.
+    """
+    try:
+        from jsonargparse import ArgumentParser
+    except ImportError as error:
+        raise InputError("configurations need jsonargparse: `pip install jsonargparse`") from error
+
+    class Parser(ArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            known = [action.dest for action in self._actions if action.dest != "print_shtab"]
+            keys = [key for key in known if not any(other.startswith(f"{key}.") for other in known)]
+            found = re.search(r"unrecognized arguments: --([\w.]+)", message)
+            inside = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
+            unknown = ".".join(inside.groups()) if inside else found.group(1) if found else ""
+            near = difflib.get_close_matches(unknown, keys, 3, 0.5)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            self.exit(2, f"error: {' '.join(message.split())}{hint} (--help explains every key)\n")
+
+    given = sys.argv[1:] if arguments is None else arguments
+    written = [_with_underscores(argument) if argument.startswith("--") else argument for argument in given]
+    parser = Parser(description=description)
+    parser.add_argument("--config", action="config", help="a YAML file with the keys below")
+    parser.add_class_arguments(kind)
+    values = parser.parse_args(written).as_dict()
+    values.pop("config", None)
+    return from_dict(kind, values)
+
+
+def _with_underscores(argument: str) -> str:
+    """``--batch-size=4`` as ``--batch_size=4``."""
+    key, equals, value = argument[2:].partition("=")
+    return f"--{key.replace('-', '_')}{equals}{value}"
+
+
+def from_dict(kind: type[Config], values: dict[str, Any]) -> Config:
+    """The configuration whose keys and values ``dataclasses.asdict`` gave."""
+    parts: dict[str, Any] = {name: hint for name, hint in get_type_hints(kind).items() if is_dataclass(hint)}
+    return kind(**{key: from_dict(parts[key], value) if key in parts else value for key, value in values.items()})
