@@ -29,10 +29,10 @@ def test_features_are_brought_to_one_width():
         PointTransform(mean=(28,))(points)
 
 
-def test_rooms_stand_on_the_floor_and_blocks_about_their_middle():
+def test_rooms_stand_on_the_floor_and_blocks_are_one_and_a_half_metres():
     block = np.array([[2, 2, 1.5], [3, 6, 2.5], [2, 3, 1.5]])
     result = PointTransform("floor")(block, extent=np.array([[0, 0, 0.5], [9, 9, 9]]))
-    np.testing.assert_allclose(result.T, block - [2.5, 4, 0.5])
+    np.testing.assert_allclose(result.T, block - [2.75, 2.75, 0.5])  # half a block beyond the least x and y
 
 
 @pytest.fixture
