@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zoo import hub
 from zoo.convert import Checkpoint, Report, infer_arguments, load_checkpoint, read_checkpoint
+from zoo.data import kitti_frustum, object_sets, shapenet_part
 from zoo.data.point_transforms import Augmentation, PointAugmentation, PointTransform, point_augmentations
 from zoo.data.video_transforms import VideoTransform
 from zoo.errors import CheckpointError, ZooError
@@ -25,10 +26,10 @@ hub.register_video()
 hub.register_points()
 
 POINT_INPUTS = {  # what a model of a task takes where its weights do not say otherwise
-    "part_segmentation": PointInput(2048, ("normals",), "mean", "unit_sphere"),
+    "part_segmentation": shapenet_part.INPUT,
     "semantic_segmentation": PointInput(4096, ("rgb", "normalized_xyz"), "mean", "none"),
-    "point_classification": PointInput(1024, (), "mean", "unit_sphere"),
-    "object_detection": PointInput(1024, ("intensity",), "none", "none"),
+    "point_classification": object_sets.INPUT,
+    "object_detection": kitti_frustum.INPUT,
 }
 
 

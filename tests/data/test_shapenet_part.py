@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.data.shapenet_part import PART_NAMES, SHAPE_NAMES, SHAPE_PARTS, ShapeNetPart, vote_indices
+from zoo.data.shapenet_part import PART_NAMES, SHAPE_NAMES, SHAPE_PARTS, ShapeNetPart
+from zoo.engine.protocols.votes import vote_indices
 from zoo.errors import InputError
 
 
@@ -65,7 +66,7 @@ def test_the_whole_shape_is_centred_and_scaled(release):
 
 
 def test_votes_see_every_point_about_equally_often():
-    indices = vote_indices(2500, 2048, votes=10, rng=np.random.default_rng(0))
+    indices = vote_indices(2500, 2048, 10, np.random.default_rng(0))
     assert indices.shape == (20, 2048)
     counts = np.bincount(indices.flatten(), minlength=2500)
     assert counts.min() >= 10 and counts.max() - counts.min() <= 1

@@ -28,8 +28,10 @@ from zoo.data.kitti import (
 )
 from zoo.data.point_dataset import PathLike, sample_generator
 from zoo.errors import InputError
+from zoo.weights import PointInput
 
 CLASS_NAMES = ("Car", "Pedestrian", "Cyclist")
+INPUT = PointInput(1024, ("intensity",), "none", "none")
 MIN_BOX_HEIGHT = 25  # pixels; the benchmark counts no smaller ones
 MIN_POINTS = 5  # of a detection
 MIN_DISTANCE = 2.0  # metres; nearer points are the car that carries the laser

@@ -12,7 +12,9 @@ from typing import Literal
 from zoo.data.class_names import class_names
 from zoo.data.point_dataset import PathLike, PointArrays
 from zoo.errors import InputError
+from zoo.weights import PointInput
 
+INPUT = PointInput(1024, (), "mean", "unit_sphere")
 SCANOBJECTNN_CLASSES = (
     *("bag", "bin", "box", "cabinet", "chair", "desk", "display", "door"),
     *("shelf", "table", "bed", "pillow", "sink", "sofa", "toilet"),

@@ -20,6 +20,7 @@ from zoo.data.outputs import replacing
 from zoo.data.point_dataset import PathLike, draw, read_table, sample_generator
 from zoo.data.scene_parts import BLOCK_SIZE, MAX_POINTS, cut_blocks, split_for_inference
 from zoo.errors import InputError
+from zoo.weights import PointInput
 
 CLASS_NAMES = (
     *("clutter", "ceiling", "floor", "wall", "beam", "column", "door"),
@@ -27,6 +28,7 @@ CLASS_NAMES = (
 )
 """In the order of PVCNN's authors, so that their checkpoints can be measured; PointNet's is another."""
 AREAS = (1, 2, 3, 4, 5, 6)
+INPUT = PointInput(4096, ("rgb", "normalized_xyz"), "floor", "none", "blocks")
 ROOM_ARRAYS = ("xyz", "rgb", "labels", "block_points", "block_offsets", "block_size")
 
 

@@ -7,7 +7,6 @@ Yi et al. 2016, "A scalable active framework for region annotation in 3D shape c
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +18,7 @@ from torch.utils.data import Dataset
 from zoo.data.point_dataset import PathLike, read_table, sample_generator
 from zoo.data.point_transforms import Jitter
 from zoo.errors import InputError
+from zoo.weights import PointInput
 
 NUM_PARTS = {
     **{"Airplane": 4, "Bag": 2, "Cap": 2, "Car": 4, "Chair": 4, "Earphone": 3, "Guitar": 3, "Knife": 2},
@@ -33,6 +33,8 @@ SHAPE_PARTS = tuple(
 """The labels that belong to each shape: 0 to 3 to the airplane, 47 to 49 to the table."""
 PART_NAMES = tuple(f"{name} {part}" for name, count in NUM_PARTS.items() for part in range(1, count + 1))
 """The release numbers the parts of a shape and does not name them."""
+
+INPUT = PointInput(2048, ("normals",), "mean", "unit_sphere")
 
 Split = Literal["train", "val", "train+val", "test"]
 Sample = tuple[tuple[Tensor, Tensor], Tensor]
@@ -98,25 +100,6 @@ class ShapeNetPart(Dataset[Sample]):
             xyz = xyz - xyz.mean(axis=0)
             xyz = xyz / (np.linalg.norm(xyz, axis=1).max() or 1.0)
         return np.concatenate([xyz, table[:, 3:6]], axis=1).astype(np.float32), shape, labels
-
-
-def vote_indices(count: int, num_points: int, votes: int, rng: np.random.Generator) -> np.ndarray:
-    """Divide a shape for testing as the authors of PVCNN do: all points about equally often, in random order.
-
-    A point's label is then the likeliest of that part of the shape which was given with the highest probability in any
-    vote.
-
-    Args:
-        count: points of the shape.
-        num_points: of an input.
-        votes: how often every point is seen, at least (the authors: 10).
-        rng: the randomness.
-
-    Returns:
-        int64 [votes * ceil(count / num_points), num_points].
-    """
-    inputs = votes * math.ceil(count / num_points)
-    return rng.permutation(np.resize(np.arange(count), inputs * num_points)).reshape(inputs, num_points)
 
 
 def _listed_files(root: Path, part: str) -> list[tuple[Path, int]]:

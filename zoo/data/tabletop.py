@@ -15,8 +15,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from zoo.errors import InputError
+from zoo.weights import PointInput
 
 CLASS_NAMES = ("background", "object")
+INPUT = PointInput(4096, ("rgb",))
 FIRST_OBJECT_LABEL = 20
 FIRST_VAL_SCENE = 36  # learn36 to learn44 are for validation: scenes with many objects, taken one after another
 UP = np.array([0.0, -0.76, -0.65])  # off the table, in the camera's frame; the same in all scenes within a few degrees

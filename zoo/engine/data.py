@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from zoo.create import create_transform
-from zoo.data import fights, fingertip, isprs, kitti, object_sets, radhar, s3dis, shapenet_part, tabletop
+from zoo.data import fights, fingertip, isprs, kitti, kitti_frustum, object_sets, radhar, s3dis, shapenet_part, tabletop
 from zoo.data.bad_files import BadFile, collate_guarded
 from zoo.data.class_names import class_names
 from zoo.data.kitti_frustum import KittiFrustums
@@ -32,11 +32,6 @@ NUM_FRAMES, IMAGE_SIZE = 8, 224  # of videos, where the configuration does not s
 RESIZE_RATIO = 256 / 224  # of a frame's short side to the crop from it
 TRACK_SIZE = 64  # of drawn tracks
 VAL_SHARE = 10  # of sets without a validation part of their own, every tenth object is kept for it
-OBJECT_INPUT = PointInput(1024, (), "mean", "unit_sphere")
-PART_INPUT = PointInput(2048, ("normals",), "mean", "unit_sphere")
-ROOM_INPUT = PointInput(4096, ("rgb", "normalized_xyz"), "floor", "none", "blocks")
-FRUSTUM_INPUT = PointInput(1024, ("intensity",), "none", "none")
-TABLE_INPUT = PointInput(4096, ("rgb",))
 SCENE_INPUT = PointInput(4096)
 
 Batch = tuple[tuple[Tensor, ...], Any]
@@ -175,10 +170,9 @@ def _video_sets(data: DataConfig, train: Any, val: Any, class_names: tuple[str, 
     preprocessing, augment = video_input(data), data.augment
     mirror = mirrored_classes(class_names) if augment.mirror else None
     changes = VideoAugment(mirror, augment.color_jitter, augment.randaugment)
-    datasets = [
-        None
-        if samples is None
-        else VideoDataset(
+
+    def part(samples: Any, training: bool) -> VideoDataset:
+        return VideoDataset(
             samples,
             class_names,
             preprocessing.num_frames,
@@ -187,15 +181,14 @@ def _video_sets(data: DataConfig, train: Any, val: Any, class_names: tuple[str, 
             decoder=data.decoder,
             augment=changes,
         )
-        for samples, training in ((train, True), (val, False))
-    ]
-    return Sets(cast(Any, datasets[0]), datasets[1], class_names, preprocessing)
+
+    return Sets(part(train, True), None if val is None else part(val, False), class_names, preprocessing)
 
 
 def _clouds(data: DataConfig) -> Sets:
     if not data.train:
         raise InputError("data.train is missing: give the folder of the clouds to learn from")
-    preprocessing = _with_points(dataclasses.replace(OBJECT_INPUT, features=tuple(data.features)), data)
+    preprocessing = _with_points(dataclasses.replace(object_sets.INPUT, features=tuple(data.features)), data)
     train = labelled_clouds(data, data.train, preprocessing, training=True)
     val = labelled_clouds(data, data.val, preprocessing, False, train.class_names) if data.val else None
     return Sets(train, val, train.class_names, preprocessing)
@@ -227,7 +220,7 @@ def _fingertip(data: DataConfig) -> Sets:
 
 
 def _tabletop(data: DataConfig) -> Sets:
-    preprocessing = _with_points(TABLE_INPUT, data)
+    preprocessing = _with_points(tabletop.INPUT, data)
 
     def part(split: Any) -> Dataset[Any]:
         return tabletop.TabletopDataset(data.path, split, preprocessing.num_points, data.samples_per_scene)
@@ -256,7 +249,7 @@ def _isprs(data: DataConfig) -> Sets:
 
 
 def _objects(data: DataConfig) -> Sets:
-    preprocessing = _with_points(OBJECT_INPUT, data)
+    preprocessing = _with_points(object_sets.INPUT, data)
 
     def part(split: Any) -> Dataset[Any]:
         return objects_of(data, split, preprocessing.num_points)
@@ -266,7 +259,7 @@ def _objects(data: DataConfig) -> Sets:
 
 
 def _shapenet_part(data: DataConfig) -> Sets:
-    preprocessing = _with_points(PART_INPUT, data)
+    preprocessing = _with_points(shapenet_part.INPUT, data)
 
     def part(split: Any) -> Dataset[Any]:
         return shapenet_part.ShapeNetPart(data.path, split, preprocessing.num_points)
@@ -275,7 +268,7 @@ def _shapenet_part(data: DataConfig) -> Sets:
 
 
 def _s3dis(data: DataConfig) -> Sets:
-    preprocessing = _with_points(ROOM_INPUT, data)
+    preprocessing = _with_points(s3dis.INPUT, data)
     train, val, _ = fold_parts(data, s3dis.AREAS)
     return Sets(
         s3dis.S3dis(data.path, train, True, preprocessing.num_points),
@@ -287,7 +280,7 @@ def _s3dis(data: DataConfig) -> Sets:
 
 
 def _kitti(data: DataConfig) -> Sets:
-    preprocessing = _with_points(FRUSTUM_INPUT, data)
+    preprocessing = _with_points(kitti_frustum.INPUT, data)
 
     def part(listing: str, training: bool) -> KittiFrustums:
         return KittiFrustums(data.path, training, preprocessing.num_points, kitti.read_frame_ids(listing))

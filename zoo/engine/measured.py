@@ -230,9 +230,8 @@ def _s3dis(config: ValidateConfig, spec: WeightsSpec) -> Measured:
             yield Cloud(xyz, rooms.room_labels(room), blocks=blocks)
 
     name = f"S3DIS, {len(rooms.rooms)} rooms of area {', '.join(map(str, areas))}"
-    return Measured(
-        clouds(), name, settings={"transform": PointTransform("none", "none")}
-    )  # blocks have all nine channels
+    complete = PointTransform("none", "none")  # blocks have all nine channels
+    return Measured(clouds(), name, settings={"transform": complete})
 
 
 _OPENERS: dict[str, Callable[[ValidateConfig, WeightsSpec], Measured]] = {

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from zoo.data.kitti_frustum import CLASS_NAMES as KITTI_CLASSES
-from zoo.data.s3dis import CLASS_NAMES as S3DIS_CLASSES
-from zoo.data.shapenet_part import PART_NAMES
+from zoo.data import kitti_frustum, s3dis, shapenet_part
 from zoo.hub.sources import HubFile, Source, UrlFile, register
 from zoo.weights import Metric, PointInput, WeightsSpec
 
@@ -21,10 +19,7 @@ TORCH_POINTCLOUD = "reported by torch-pointcloud, huggingface.co/torch-pointclou
 LICENCE = "MIT"
 ORIGIN = "trained by the authors of PVCNN on {data}; their repository is under the MIT licence"
 
-SCENES = PointInput(4096, ("rgb", "normalized_xyz"), "floor", "none", "blocks")
-DENSE_SCENES = dataclasses.replace(SCENES, num_points=8192)  # of PVCNN++
-PARTS = PointInput(2048, ("normals",), "mean", "unit_sphere")
-FRUSTUMS = PointInput(1024, ("intensity",), "none", "none")
+DENSE_SCENES = dataclasses.replace(s3dis.INPUT, num_points=8192)  # of PVCNN++
 
 # Architecture, the authors' file, (overall accuracy, mean IoU) in per cent.
 S3DIS = (
@@ -77,19 +72,23 @@ def register_points() -> None:
             sources = (HubFile(repo_id, revision=commit, class_names=TORCH_POINTCLOUD_CLASSES), *sources)
             metrics = _s3dis_metrics(others, "torch-pointcloud's own evaluation", TORCH_POINTCLOUD) + metrics
         data = "areas 1 to 4 and 6 of S3DIS (for research)"
-        preprocessing = DENSE_SCENES if architecture.startswith("pvcnnpp") else SCENES
-        _register(architecture, "s3dis_area5", preprocessing, S3DIS_CLASSES, data, metrics, sources)
+        preprocessing = DENSE_SCENES if architecture.startswith("pvcnnpp") else s3dis.INPUT
+        _register(architecture, "s3dis_area5", preprocessing, s3dis.CLASS_NAMES, data, metrics, sources)
     for architecture, tag, file, value in SHAPENET:
         metric = _metric("mean IoU", value, "ShapeNet Part, test", "over shapes, ten votes", AUTHORS)
         data = "ShapeNet Part (for research)" + (", with deep mutual learning" if tag.endswith("_dml") else "")
-        _register(architecture, tag, PARTS, PART_NAMES, data, (metric,), (_authors_file(file),))
+        _register(
+            architecture, tag, shapenet_part.INPUT, shapenet_part.PART_NAMES, data, (metric,), (_authors_file(file),)
+        )
     for architecture, file, values in KITTI:
         metrics = tuple(
             _metric(f"{name.lower()} AP, moderate", value, "KITTI, val", "3D boxes, mean of 20 evaluations", AUTHORS)
-            for name, value in zip(KITTI_CLASSES, values, strict=True)
+            for name, value in zip(kitti_frustum.CLASS_NAMES, values, strict=True)
         )
         data = "KITTI (CC BY-NC-SA 3.0)"
-        _register(architecture, "kitti", FRUSTUMS, KITTI_CLASSES, data, metrics, (_authors_file(file),))
+        _register(
+            architecture, "kitti", kitti_frustum.INPUT, kitti_frustum.CLASS_NAMES, data, metrics, (_authors_file(file),)
+        )
 
 
 def _register(
