@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from zoo.errors import InputError
+from zoo.ops.build import cache_root
 
 TIMEOUT_S, IMPATIENT_TIMEOUT_S = 60.0, 15.0  # without a byte, after which a connection is given up
 ATTEMPTS, PAUSE_S, LONGEST_PAUSE_S = 3, 2.0, 30.0  # before a file is given up, and between them
@@ -91,10 +91,9 @@ def cache_folder(kind: str) -> Path:
         InputError: there is no home folder, and ZOO_CACHE names none.
     """
     try:
-        general = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return cache_root() / kind
     except RuntimeError as error:
         raise InputError("there is no home folder to keep fetched files in: name a folder in ZOO_CACHE") from error
-    return Path(os.environ.get("ZOO_CACHE") or Path(general) / "zoo") / kind
 
 
 def _attempt(location: str, action: Callable[[], _Result], patient: bool) -> _Result:

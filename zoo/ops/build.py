@@ -64,16 +64,25 @@ def _cache_folder_if_any() -> Path | None:
         return None
 
 
+def cache_root() -> Path:
+    """The folder of all that is kept from one run to the next: ZOO_CACHE, or ``zoo`` among the user's caches.
+
+    Raises:
+        RuntimeError: the user has no home folder, and ZOO_CACHE names none.
+    """
+    if os.environ.get("ZOO_CACHE"):
+        return Path(os.environ["ZOO_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zoo"
+
+
 def cache_folder() -> Path:
     """Where ``zoo build-ops`` puts the libraries: a folder of their own for each version of the sources.
 
     Raises:
         BuildError: the user has no home folder, and ZOO_CACHE names none.
     """
-    if os.environ.get("ZOO_CACHE"):
-        return Path(os.environ["ZOO_CACHE"]) / "ops" / _digest()
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zoo" / "ops" / _digest()
+        return cache_root() / "ops" / _digest()
     except RuntimeError as error:
         raise BuildError("there is no home folder for the operators: name a folder in ZOO_CACHE") from error
 
