@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,9 +23,10 @@ from torch.nn import functional as F
 
 import zoo
 from zoo import ops
+from zoo.bench.cases import Case, rows_of
 from zoo.bench.peers import load_module, mean_by_index_add, optional, search_by_open3d, shift_by_slices
 from zoo.bench.report import write_tables
-from zoo.bench.timing import Call, copy_bandwidth, host_time, interleave, launches, machine, medians, peak_memory
+from zoo.bench.timing import Call, copy_bandwidth, machine
 from zoo.cli import exit_code
 from zoo.errors import InputError
 from zoo.ops import reference
@@ -42,25 +42,7 @@ NETWORKS = {
 }
 SAMPLING = ((1, 4096, 1024), (1, 100_000, 4096), (8, 4096, 1024))  # batch, points, samples
 MANY_POINTS = 50_000  # with more, what looks at all of them for every sample is left out
-OURS = ("call", "kept", "unplanned")
 WIDTHS = {"operator": 30, "size": 62, "name": 18, "ms": 9, "ratio": 7, "bandwidth": 10}
-
-
-@dataclass
-class Case:
-    """One operator at one size.
-
-    Attributes:
-        operator: its name.
-        size: in words.
-        calls: ours first, as "call" and, where there is one, "kept"; then the peers.
-        moved: the least that has to be read and written, in bytes.
-    """
-
-    operator: str
-    size: str
-    calls: dict[str, Call]
-    moved: int = 0
 
 
 @dataclass
@@ -338,31 +320,6 @@ def add_network(bench: Bench, name: str, *size: int) -> None:
 
     calls: dict[str, Call] = {"call": lambda: forward("auto"), "reference": lambda: forward("reference")}
     bench.add(name, " x ".join(map(str, size)), 0, calls)
-
-
-def rows_of(case: Case, runs: int, device: str, bandwidth: float) -> list[dict[str, Any]]:
-    """One row for each thing that was timed."""
-    times = medians(interleave(case.calls, runs, device))
-    rows = []
-    for name, ms in times.items():
-        share = case.moved / (ms / 1e3) / bandwidth if name in ("call", "kept") and case.moved else None
-        row = {
-            "operator": case.operator,
-            "size": case.size,
-            "name": f"zoo, {name}" if name in OURS else name,
-            "ms": f"{ms:.4g}",
-            "ratio": f"{ms / times['call']:.3g}",
-            "bandwidth": "" if share is None else f"{share:.0%}",
-        }
-        if device == "cuda":
-            call = case.calls[name]
-            row |= {
-                "host ms": f"{host_time(call):.4g}",
-                "launches": f"{launches(call)}",
-                "MB": f"{peak_memory(call):.3g}",
-            }
-        rows.append(row)
-    return rows
 
 
 BATCHED = ("voxels", "neighbors")

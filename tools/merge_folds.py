@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.cli import exit_code
-from zoo.engine.metrics import accuracy, mean_class_accuracy, mean_iou
+from zoo.engine.protocols.accumulators import ConfusionMatrix
 from zoo.errors import InputError
 
 
@@ -38,12 +38,8 @@ def merge(paths: Sequence[Path]) -> Tensor:
 def run(paths: Sequence[Path]) -> None:
     """Print a line for every figure."""
     confusion = merge(paths)
-    for name, figure in (
-        ("overall_accuracy", accuracy),
-        ("mean_class_accuracy", mean_class_accuracy),
-        ("mean_iou", mean_iou),
-    ):
-        print(f"{name}: {figure(confusion):.4f}")
+    for name, value in ConfusionMatrix(len(confusion)).figures({"confusion": confusion}).items():
+        print(f"{name}: {value:.4f}")
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from zoo.engine.boxes import boxes_of, target_boxes
 from zoo.engine.metrics import accuracy, confusion_matrix, mean_iou
 from zoo.engine.nested import map_tensors
+from zoo.engine.protocols.evaluation import device_of, evaluation_mode
 from zoo.engine.protocols.rotated_iou import box_iou
 
 
@@ -79,7 +80,6 @@ def create_scores(task: str, num_classes: int) -> Scores:
     return ClassScores(num_classes, task in ("semantic_segmentation", "part_segmentation"))
 
 
-@torch.no_grad()
 def evaluate(
     model: nn.Module,
     batches: Iterable[Any],
@@ -87,14 +87,11 @@ def evaluate(
     autocast: Callable[[], Any] = contextlib.nullcontext,
 ) -> Tensor:
     """The counts of ``model`` on batches of inputs and targets."""
-    was_training = model.training
-    model.eval()
-    counts = scores.nothing
-    device = next(model.parameters()).device
-    for batch in batches:
-        inputs, target = map_tensors(lambda tensor: tensor.to(device, non_blocking=True), batch)
-        with autocast():
-            outputs = model(*inputs)
-        counts = counts + scores.count(map_tensors(Tensor.float, outputs), target).cpu()
-    model.train(was_training)
+    counts, device = scores.nothing, device_of(model)
+    with evaluation_mode(model):
+        for batch in batches:
+            inputs, target = map_tensors(lambda tensor: tensor.to(device, non_blocking=True), batch)
+            with autocast():
+                outputs = model(*inputs)
+            counts = counts + scores.count(map_tensors(Tensor.float, outputs), target).cpu()
     return counts

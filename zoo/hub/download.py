@@ -7,10 +7,10 @@ from pathlib import Path
 
 from zoo.data.transfer import fetch
 from zoo.errors import InputError, SourceError
+from zoo.hub.card import LIBRARY
 from zoo.hub.sources import HubFile
 from zoo.weights import file_sha256
 
-LIBRARY = "efficient-recognition-zoo"
 LOGIN = "log in with `hf auth login` or set HF_TOKEN"
 
 
