@@ -19,6 +19,7 @@ import zoo
 from tests.convert.files import Call, dumps, zip_file
 from tests.parity import fixtures
 from zoo import hub as zoo_hub
+from zoo.cli import main
 from zoo.data import transfer
 from zoo.errors import InputError, SourceError, ZooError
 from zoo.hub import sources
@@ -114,6 +115,13 @@ def test_a_pinned_repository_of_another_project_is_converted(hub, tmp_path):
     ours, given = model(points), theirs(points)
     for row, name in enumerate(model.spec.class_names):  # they have the classes in another order
         assert torch.allclose(ours[:, row], given[:, THEIR_CLASSES.index(name)], atol=1e-5)
+    main(["convert", str(path), str(tmp_path / "converted.safetensors")])
+    for file in (path, tmp_path / "converted.safetensors"):  # by hand, by the name of the tag
+        by_hand = zoo.create_model(SCENES, checkpoint=file).eval()
+        assert by_hand.spec.class_names == model.spec.class_names and by_hand.spec.input == model.spec.input
+        assert torch.equal(by_hand(points), ours)
+    other = zoo.create_model(SCENES, checkpoint=path, num_classes=5)
+    assert other.num_classes == 5 and not other.spec.class_names
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500, 503])
@@ -137,7 +145,7 @@ def test_where_no_source_answers_all_are_listed(served, monkeypatch):
     text = str(caught.value)
     assert "2 places were tried" in text and f"{served.url} is not there" in text and "HTTP 404" in text
     assert f"{nobody}/parts cannot be fetched" in text and "refused" in text and "checkpoint=PATH" in text
-    assert "\n" not in text
+    assert f"zoo.create_model('{PARTS}'" in text and "\n" not in text
 
 
 def test_a_host_that_asks_to_wait_is_asked_again(served):

@@ -6,7 +6,7 @@ from zoo.hub.config_file import read_description
 from zoo.hub.golden import check_golden, write_golden
 from zoo.hub.known_points import register_points
 from zoo.hub.known_video import register_video
-from zoo.hub.network import sketch
+from zoo.hub.network import in_order, sketch
 from zoo.hub.pretrained_folder import push_to_hub, save_pretrained, write_model
 from zoo.hub.push import check_publishable, repository_files, upload
 from zoo.hub.resolve import load, resolve, whereabouts
@@ -21,6 +21,7 @@ __all__ = [
     "check_golden",
     "check_publishable",
     "checkpoints_folder",
+    "in_order",
     "load",
     "load_weights",
     "model_card",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 import zoo.models  # noqa: F401  (registers the architectures)
 from zoo.convert import Checkpoint, load_checkpoint
+from zoo.hub.sources import class_order
 from zoo.registry import find_builder
 from zoo.weights import WeightsSpec
 
@@ -32,6 +34,25 @@ def network(spec: WeightsSpec, checkpoint: Checkpoint) -> nn.Module:
         CheckpointError: the checkpoint is of another network; the text lists what does not match.
     """
     model: Any = sketch(spec.architecture, num_classes=spec.num_classes, **spec.model_args)
-    load_checkpoint(model, checkpoint)
+    load_checkpoint(model, in_order(checkpoint, spec, model.classifier_name))
     model.spec = spec
     return model
+
+
+def in_order(checkpoint: Checkpoint, spec: WeightsSpec, classifier: str | None) -> Checkpoint:
+    """The checkpoint with the logits in the order of the classes of ``spec``, where its project has them in another.
+
+    Args:
+        checkpoint: of these weights; one with another number of classes stays as it is.
+        spec: of registered weights, or of any.
+        classifier: the dotted name of the layer that gives the logits.
+    """
+    order = class_order(spec.name, checkpoint.origin)
+    if order is None:
+        return checkpoint
+    rows = [order.index(name) for name in spec.class_names]
+    state = {
+        name: tensor[rows] if name.startswith(f"{classifier}.") and len(tensor) == len(rows) else tensor
+        for name, tensor in checkpoint.state_dict.items()
+    }
+    return dataclasses.replace(checkpoint, state_dict=state, origin=checkpoint.source)
