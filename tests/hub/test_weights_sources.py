@@ -23,7 +23,7 @@ from zoo.cli import main
 from zoo.data import transfer
 from zoo.errors import InputError, SourceError, ZooError
 from zoo.hub import sources
-from zoo.hub.sources import UrlFile
+from zoo.hub.sources import HubFile, UrlFile
 from zoo.registry import find_weights
 
 PARTS = "pvcnn_part_c0p25.shapenet"
@@ -134,6 +134,18 @@ def test_the_next_source_is_taken_where_one_does_not_answer(served, monkeypatch,
     assert model.load_report.found_at.startswith(served.url)
     assert f"HTTP {status}" in caplog.text and "was taken instead" in caplog.text
     assert len(served.downloads("first")) == (3 if status in (429, 500, 503) else 1)
+
+
+def test_a_host_that_wishes_a_long_pause_is_left_for_the_next(served, monkeypatch, caplog):
+    """The pause is not waited for, and the message tells of it."""
+    first = served.add_file("first.pth.tar", b"")
+    monkeypatch.setitem(sources._sources, PARTS, (HubFile("me/parts"), UrlFile(first), UrlFile(served.url)))
+    served.publish("me/parts", {"model.safetensors": b"x"})
+    for part in ("first", "me/parts"):
+        served.fail(part, 503, headers={"Retry-After": "86400"})
+    with caplog.at_level(logging.WARNING):
+        assert load().load_report.found_at.startswith(served.url)
+    assert caplog.text.count("to be asked again in 86400 s") == 2 and len(served.downloads("first")) == 1
 
 
 def test_where_no_source_answers_all_are_listed(served, monkeypatch):

@@ -6,8 +6,9 @@ import http.client
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from email.message import Message
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ ATTEMPTS, PAUSE_S, LONGEST_PAUSE_S = 3, 2.0, 30.0  # before a file is given up, 
 BLOCK_BYTES = 1 << 18
 
 _NOT_THERE = (403, 404, 410)  # object stores answer 403 for what is not there, where one may not list
-_FOR_NOW = (408, 425, 429, 500, 502, 503, 504)
+FOR_NOW = (408, 425, 429, 500, 502, 503, 504)
 _Result = TypeVar("_Result")
 
 
@@ -60,7 +61,7 @@ def fetch(location: str, part: Path, *, patient: bool = True, progress: bool = F
     Args:
         location: the address.
         part: the path to write to; no other process may write to it.
-        patient: try again, and wait longer, where the other machine does not answer at all.
+        patient: try again, and wait longer, where the other machine does not answer at all, or wishes a long pause.
         progress: show a bar on a terminal.
 
     Raises:
@@ -82,6 +83,12 @@ def discard(part: Path) -> None:
 def shown(location: str) -> str:
     """An address for messages, without its query, which may hold a key."""
     return location.partition("?")[0]
+
+
+def wished_pause(headers: Mapping[str, str] | Message) -> float | None:
+    """How many seconds a server wants one to wait; None where it does not say."""
+    wished = headers.get("Retry-After") or ""
+    return float(wished) if wished.isdecimal() else None
 
 
 def cache_folder(kind: str) -> Path:
@@ -110,7 +117,11 @@ def _attempt(location: str, action: Callable[[], _Result], patient: bool) -> _Re
                 raise NotThereError(
                     f"{shown(location)} is not there, or may not be read ({reason}): check the address"
                 ) from error
-            again, pause = error.code in _FOR_NOW, _wished_pause(error, pause)
+            again, wished = error.code in FOR_NOW, wished_pause(error.headers)
+            if wished is not None:
+                reason += f", to be asked again in {wished:.0f} s"
+                again &= patient or wished <= LONGEST_PAUSE_S
+                pause = min(wished, LONGEST_PAUSE_S)
         except FileNotFoundError as error:
             raise NotThereError(f"{shown(location)} is not there, or may not be read: check the address") from error
         except urllib.error.URLError as error:
@@ -124,12 +135,6 @@ def _attempt(location: str, action: Callable[[], _Result], patient: bool) -> _Re
                 f"{shown(location)} cannot be fetched ({reason}): check the address and the connection"
             ) from None
         time.sleep(pause)
-
-
-def _wished_pause(error: urllib.error.HTTPError, pause: float) -> float:
-    """How long the server wants one to wait, within reason."""
-    wished = error.headers.get("Retry-After") or ""
-    return min(float(wished), LONGEST_PAUSE_S) if wished.isdecimal() else pause
 
 
 def _open(location: str, headers: dict[str, str], timeout: float) -> Any:
