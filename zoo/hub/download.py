@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from zoo.data.transfer import fetch
 from zoo.errors import InputError, SourceError
@@ -60,7 +61,7 @@ def _from_hub(source: HubFile, again: bool) -> Path:
     """As `download_from_hub`, with the errors of the client: what it has is taken where the Hub does not answer."""
     from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-    def get(**how: bool) -> Path:
+    def get(**how: Any) -> Path:
         return Path(
             hf_hub_download(source.repo_id, source.filename, revision=source.revision, library_name=LIBRARY, **how)
         )
