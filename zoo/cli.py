@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from zoo.errors import InputError, ZooError
+from zoo.errors import InputError, SourceError, ZooError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -197,11 +198,14 @@ def _pull(options: argparse.Namespace) -> None:
     from pathlib import Path
 
     import zoo
+    from zoo import hub
 
     _use_organisation(options)
     for name in options.names:
         model: Any = zoo.create_model(name, pretrained=True)
         print(f"{name}: {model.load_report.found_at}")
+        with contextlib.suppress(SourceError):  # a repository need not have any
+            hub.fetch_golden(name)
         if options.to:
             own = name.removeprefix("hf-hub:").partition("@")[0].replace("/", "--")
             folder = Path(options.to) / (own if name.startswith("hf-hub:") else model.spec.name)
