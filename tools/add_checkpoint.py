@@ -40,15 +40,15 @@ def read_metrics(results: Sequence[Path], figures: Sequence[str]) -> list[Metric
             values = [entry["metrics"][name]["value"] for entry in measured]
             first = measured[0]["settings"]
             dataset, interval = first["data"], measured[0]["metrics"][name]["interval_95"] or ()
-            if len(values) > 1:
+            folds = len(values) > 1
+            if folds:
                 dataset = f"{len(values)} folds of {dataset.split(',')[0]}"
                 interval = _of_mean(values)
-            low_to_high = f", {min(values):.3f} to {max(values):.3f}, averaged" if len(values) > 1 else ""
-            protocol = measured[0]["protocol"] + low_to_high
+            protocol = measured[0]["protocol"]
+            protocol += f", {min(values):.3f} to {max(values):.3f}, averaged" if folds else ""
+            command = first["command"] + (f" # the first of {len(values)} folds" if folds else "")
             ends = tuple(round(end, 4) for end in interval)
-            metrics.append(
-                Metric(name.replace("_", " "), round(mean(values), 4), dataset, protocol, first["command"], ends)
-            )
+            metrics.append(Metric(name.replace("_", " "), round(mean(values), 4), dataset, protocol, command, ends))
         return metrics
     except (OSError, ValueError, KeyError, TypeError) as error:
         paths = ", ".join(map(str, results))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 import warnings
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import zoo
 from tests.engine.test_publish import ROOT, load_tool
 from zoo.data.points import write_ply
 from zoo.data.video_writer import write_video
+from zoo.engine.command_line import parse_config
+from zoo.engine.config import ValidateConfig
 from zoo.hub import bundled_names, model_card
 from zoo.hub.card import usage
 from zoo.registry import find_weights
@@ -47,6 +50,21 @@ def test_a_changed_figure_makes_them_stale_and_making_mends_them(tmp_path, monke
     assert capsys.readouterr().out.split() == [f"model_cards/{NAMES[0]}.md", "README.md", "model_cards/gone.md"]
     assert tool.make(check=False) == 0 and tool.make(check=True) == 0
     assert card.read_text() == (ROOT / f"model_cards/{NAMES[0]}.md").read_text()
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_every_figure_of_ours_names_a_whole_command(name):
+    card = (ROOT / f"model_cards/{name}.md").read_text()
+    for metric in find_weights(name).metrics:
+        assert f"| this project, `{metric.source}` |" in card
+        tool, *arguments = shlex.split(metric.source, comments=True)
+        config = parse_config(ValidateConfig, arguments)
+        assert tool == "tools/validate.py" and config.model and config.data.path
+        network = metric.name.rpartition(" of ")[2]
+        if network in zoo.list_models():  # compared with; how it was trained is told too
+            assert config.model.startswith("local-dir:") and network in find_weights(name).origin
+        if "folds" in metric.dataset:
+            assert metric.source.endswith(f"# the first of {metric.dataset.split()[0]} folds")
 
 
 @pytest.mark.parametrize("name", NAMES)
