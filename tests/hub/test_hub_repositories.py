@@ -67,6 +67,14 @@ def test_without_a_network_the_last_version_is_taken(hub, scenes, monkeypatch):
     assert torch.equal(outputs(NAME), expected)
 
 
+def test_what_a_server_says_cannot_steer_a_terminal(hub, scenes):
+    hub.publish("me/scenes", scenes)
+    hub.fail("resolve", 400, headers={"X-Error-Message": "no\x1b[2J" + "x" * 20_000})
+    with pytest.raises(SourceError) as caught:
+        zoo.load(NAME)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 10_000
+
+
 def test_a_branch_moves_and_a_commit_stays(hub, scenes, tmp_path):
     old = hub.publish("me/scenes", scenes)
     before = outputs(NAME)
