@@ -148,6 +148,8 @@ def test_a_card_that_somebody_wrote_is_kept(hub, token, folder):
     [
         *("/home/me/data", "/root/x", "/work/shared/a.npz", "`/tmp/a`", "(/mnt/disk)", "~/videos", "~me/videos"),
         *(r"C:\Users\me", "D:/data", "/Users/me/x", "file:///a/b", "--data.path=/data/k400", "'/home'"),
+        *("/gpfs/scratch/me", "/lustre/x", "/nfs/team/a.npz", "/data1/k400", "/project/lab7/x"),
+        *(r"\\server\share\x", r"\\\\server\\x"),
     ],
 )
 def test_paths_of_a_machine_are_found(path):
@@ -159,6 +161,7 @@ def test_paths_of_a_machine_are_found(path):
     [
         *("https://huggingface.co/data/x", "and/or", "out/home/x", "tools/validate.py --data.path a.npz", "~100 clips"),
         *("./data/x", "hf-hub:me/home", "http://a.b/tmp/c", "1/2", "s3://data/x", "/homework", "config.json"),
+        *("/database", "train/val", r"a\\b", "/projectile"),
     ],
 )
 def test_other_texts_are_no_paths(text):
