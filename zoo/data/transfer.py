@@ -137,9 +137,23 @@ def _attempt(location: str, action: Callable[[], _Result], patient: bool) -> _Re
         time.sleep(pause)
 
 
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows a server to another address of the web, but never from an encrypted one to one that is not."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        kept = "https://" if req.full_url.startswith("https://") else ("http://", "https://")
+        if not newurl.startswith(kept):
+            reason = f"leads from {shown(req.full_url)} to {shown(newurl)}, which is not followed"
+            raise urllib.error.HTTPError(req.full_url, code, reason, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _open(location: str, headers: dict[str, str], timeout: float) -> Any:
     if location.startswith(("http://", "https://")):
-        return urllib.request.urlopen(urllib.request.Request(location, headers=headers), timeout=timeout)
+        opener = urllib.request.build_opener(_SafeRedirects)
+        return opener.open(urllib.request.Request(location, headers=headers), timeout=timeout)
     import fsspec
 
     try:
