@@ -1,6 +1,5 @@
 """What goes wrong by a user's mistake: each error says in one sentence what to do about it."""
 
-
 MAX_TEXT = 8000  # characters
 
 

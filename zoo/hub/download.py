@@ -41,7 +41,7 @@ def download_from_hub(source: HubFile, again: bool = False) -> Path:
 
     Raises:
         SourceError: it cannot be had; the text says why, and what to do.
-        InputError: there is no room for it.
+        InputError: the Hub's cache cannot be written, or has no room for it.
     """
     from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
@@ -53,7 +53,7 @@ def download_from_hub(source: HubFile, again: bool = False) -> Path:
         if error.errno is None:  # its size is another than the Hub says
             raise SourceError(f"{source}: did not come whole ({_first_line(error)}); try again") from error
         raise InputError(
-            f"{source}: there is no room for it ({error.strerror}): make some, or name another folder in HF_HOME"
+            f"{source}: cannot be kept ({error.strerror}): make room for it, or name another folder in HF_HOME"
         ) from error
 
 

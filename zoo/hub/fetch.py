@@ -47,8 +47,8 @@ def _first_that_answers(spec: WeightsSpec, entry: Entry) -> Record:
             continue
         except OSError as error:
             raise InputError(
-                f"{entry.folder} has no room for {spec.name} ({error.strerror}): make some, or name another folder in "
-                "ZOO_CACHE"
+                f"{spec.name} cannot be kept in {entry.folder} ({error.strerror}): make room for it, or name another "
+                "folder in ZOO_CACHE"
             ) from error
         for failure in failures:
             log.warning("%s; %s was taken instead", failure, record.found_at)
