@@ -242,7 +242,10 @@ def _push(options: argparse.Namespace) -> None:
     with TemporaryDirectory() as temporary:
         staged = Path(temporary)
         hub.stage(Path(options.folder), staged, model, options.repository, options.licence)
-        hub.check_publishable(staged, model)
+        try:
+            hub.check_publishable(staged, model)
+        except ZooError as error:  # of a copy that nobody knows
+            raise ZooError(str(error).replace(str(staged), options.folder)) from error
         print(f"{options.repository}, {'private' if options.private else 'for everybody to see'}:")
         for name in hub.repository_files(staged):
             print(f"  {(staged / name).stat().st_size:>12,} bytes  {name}")

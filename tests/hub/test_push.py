@@ -122,7 +122,7 @@ def test_a_checkpoint_of_a_run_is_completed(hub, token, model, capfd, tmp_path):
     (best.parent / "config.yaml").write_text("data:\n  path: /home/me/my scenes.npz\nepochs: 3\nout: ~/runs/a\n")
     (best.parent / "metrics.csv").write_text("epoch,loss\n1,0.5\n")
     before = contents(best.parent)
-    refused(capfd, "push", best, REPO, "--yes", names="licence")
+    refused(capfd, "push", best, REPO, "--yes", names=f"error: {best}: no licence is given")
     assert not hub.requests
     code, _, _ = run(capfd, "push", best, REPO, "--yes", "--licence", "Apache-2.0")
     assert code == 0 and contents(best.parent) == before

@@ -68,7 +68,7 @@ def check_publishable(folder: Path, model: nn.Module) -> None:
     if not spec.licence or not _metadata(folder / CARD_NAME).get("license"):
         raise ZooError(
             f"{folder}: no licence is given in {CARD_NAME} and {CONFIG_NAME}, so nobody may use the weights: "
-            "name one by --licence (`zoo push`) or model_card_kwargs={'license': ...}"
+            "name one, by --licence SPDX for `zoo push`, or by model_card_kwargs={'license': ...}"
         )
     check_golden(folder, model)
 
