@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from zoo.errors import InputError, ZooError
+from zoo.errors import InputError, SourceError, ZooError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -181,7 +182,7 @@ def _convert(options: argparse.Namespace) -> None:
     else:
         matches = matching_architectures(checkpoint)
     try:
-        write_weights(target, checkpoint.state_dict)
+        write_weights(target, checkpoint.state_dict, checkpoint.metadata())
     except OSError as error:
         raise ZooError(f"{target} cannot be written ({error.strerror}): choose another path") from error
     print(f"{matches[0][1]} in {', '.join(name for name, _ in matches)} -> {target}")
@@ -197,11 +198,14 @@ def _pull(options: argparse.Namespace) -> None:
     from pathlib import Path
 
     import zoo
+    from zoo import hub
 
     _use_organisation(options)
     for name in options.names:
         model: Any = zoo.create_model(name, pretrained=True)
         print(f"{name}: {model.load_report.found_at}")
+        with contextlib.suppress(SourceError):  # a repository need not have any
+            hub.fetch_golden(name)
         if options.to:
             own = name.removeprefix("hf-hub:").partition("@")[0].replace("/", "--")
             folder = Path(options.to) / (own if name.startswith("hf-hub:") else model.spec.name)
@@ -238,7 +242,10 @@ def _push(options: argparse.Namespace) -> None:
     with TemporaryDirectory() as temporary:
         staged = Path(temporary)
         hub.stage(Path(options.folder), staged, model, options.repository, options.licence)
-        hub.check_publishable(staged, model)
+        try:
+            hub.check_publishable(staged, model)
+        except ZooError as error:  # of a copy that nobody knows
+            raise ZooError(str(error).replace(str(staged), options.folder)) from error
         print(f"{options.repository}, {'private' if options.private else 'for everybody to see'}:")
         for name in hub.repository_files(staged):
             print(f"  {(staged / name).stat().st_size:>12,} bytes  {name}")

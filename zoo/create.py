@@ -49,7 +49,8 @@ def create_model(
             They are downloaded once, from the first of their sources that answers.
         checkpoint: load this file instead, in any layout that ``zoo.convert`` knows. Classes, channels and the place of
             the shifts that are not given are read from it. Every tensor must match, but the classifier's where
-            ``num_classes`` differs.
+            ``num_classes`` differs. With "arch.tag" it is a file of these weights: preprocessing and class names are
+            the tag's, and logits that its project has in another order come into that of the names.
         num_classes: of the classifier; 0 gives features.
         **model_args: further arguments of the architecture.
 
@@ -91,6 +92,8 @@ def create_model(
     model.load_report = None
     if source is not None:
         reset_head = arguments.get("num_classes") != found.get("num_classes")
+        if spec is not None:
+            source = hub.in_order(source, spec, model.classifier_name)
         report = load_checkpoint(model, source, reset_head=reset_head)
         model.load_report = dataclasses.replace(report, found_at=found_at)
         if reset_head and model.classifier_name:

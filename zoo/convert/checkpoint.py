@@ -13,6 +13,7 @@ from zoo.convert.source import Source, State
 from zoo.errors import CheckpointError
 
 SHIFT_KEY = "zoo.shift"
+ORIGIN_KEY = "zoo.origin"
 POINT_PARTS = ("point_features.", "sa_layers.", "inst_seg_net.")
 
 
@@ -43,16 +44,18 @@ class Checkpoint:
         state_dict: what a model of ours would have in its ``state_dict()``.
         shift: "online" or "bidirectional", the direction in which the network shifts along time, where the file tells:
             both have tensors of the same names and shapes.
+        origin: the source that the weights are from, also where the file was converted since.
     """
 
     path: str
     source: str
     state_dict: dict[str, Tensor] = field(repr=False)
     shift: str | None = None
+    origin: str = "zoo"
 
     def metadata(self) -> dict[str, str]:
         """What a safetensors file of ``state_dict`` should have as its metadata, so that nothing is lost."""
-        return {"format": "pt"} | ({SHIFT_KEY: self.shift} if self.shift else {})
+        return {"format": "pt", ORIGIN_KEY: self.origin} | ({SHIFT_KEY: self.shift} if self.shift else {})
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -89,4 +92,5 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     # The authors' point models and ours share their names; only ours come as safetensors.
     name = "zoo" if source is PVCNN and file.format == "safetensors" else source.name
     shift = source.shift or file.metadata.get(SHIFT_KEY)
-    return Checkpoint(os.fspath(path), name, state, shift if shift in ("online", "bidirectional") else None)
+    origin = file.metadata.get(ORIGIN_KEY, name) if name == "zoo" else name
+    return Checkpoint(os.fspath(path), name, state, shift if shift in ("online", "bidirectional") else None, origin)

@@ -105,9 +105,12 @@ def _assign(model: nn.Module, wanted: dict[str, Tensor], given: dict[str, Tensor
         seen.add(memory.data_ptr())
         tensor = tensor.to(like.dtype)
         parent, _, own = name.rpartition(".")
-        old = getattr(modules[parent], own)
-        is_parameter = isinstance(old, nn.Parameter)
-        setattr(modules[parent], own, nn.Parameter(tensor, old.requires_grad) if is_parameter else tensor)
+        parameters = modules[parent]._parameters
+        old = parameters.get(own)
+        if old is None:
+            modules[parent]._buffers[own] = tensor
+        else:
+            parameters[own] = nn.Parameter(tensor, old.requires_grad)
 
 
 def infer_arguments(model: nn.Module, checkpoint: Checkpoint) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from zoo.weights import WeightsSpec, verify
 
 WEIGHTS_NAME = "model.safetensors"
 LENGTH_BYTES = 8  # in front of the header
+PLAIN = {"format": "pt"}
 
 
 def load_weights(path: Path, spec: WeightsSpec) -> dict[str, Tensor]:
@@ -35,10 +37,15 @@ def load_weights(path: Path, spec: WeightsSpec) -> dict[str, Tensor]:
     return tensors
 
 
-def write_weights(path: Path, state_dict: dict[str, Tensor]) -> None:
+def write_weights(path: Path, state_dict: dict[str, Tensor], metadata: Mapping[str, str] = PLAIN) -> None:
     """Write tensors to the safetensors file ``path``, as a whole or not at all.
 
     They lie in it as they would in memory, as far as the format lets them, so that a model need not copy them.
+
+    Args:
+        path: the file.
+        state_dict: the tensors by name.
+        metadata: for the header.
 
     Raises:
         OSError: it cannot be written.
@@ -50,7 +57,7 @@ def write_weights(path: Path, state_dict: dict[str, Tensor]) -> None:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state_dict.items()
     }
     with replacing(path) as part, open(part, "wb") as file:
-        file.writelines(_aligned(save(state, metadata={"format": "pt"})))
+        file.writelines(_aligned(save(state, metadata=dict(metadata))))
 
 
 def _aligned(data: bytes) -> list[bytes | memoryview]:
@@ -72,5 +79,5 @@ def hashes(path: Path) -> tuple[str, str]:
     from safetensors.torch import load, save
 
     data = path.read_bytes()
-    plain = save(load(data), metadata={"format": "pt"})
+    plain = save(load(data), metadata=PLAIN)
     return hashlib.sha256(data).hexdigest(), hashlib.sha256(plain).hexdigest()
