@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -10,16 +13,22 @@ from torch import Tensor, distributed, nn
 from zoo.errors import InputError
 
 
-def start(device: torch.device) -> None:
-    """Join the processes that torchrun started; nothing happens without it."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-
-
-def stop() -> None:
-    """Leave the other processes."""
-    if distributed.is_initialized():
+@contextlib.contextmanager
+def joined(device: torch.device) -> Iterator[None]:
+    """Within it, the processes that torchrun started belong together; nothing happens without it, or where they do."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
+        yield
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
         distributed.destroy_process_group()
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks, also before they have joined and after they have left."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def rank() -> int:
@@ -56,6 +65,15 @@ def sum_over_all(values: Tensor) -> Tensor:
     if distributed.is_initialized():
         distributed.all_reduce(values)
     return values
+
+
+def gather(items: list[Any]) -> list[Any]:
+    """The ``items`` of all processes, one process after another, in each of them."""
+    if not distributed.is_initialized():
+        return items
+    parts: list[Any] = [None] * world_size()
+    distributed.all_gather_object(parts, items)
+    return [item for part in parts for item in part]
 
 
 def is_same_for_all(number: int, device: torch.device) -> bool:

@@ -68,11 +68,8 @@ def train(config: TrainConfig, sets: Sets | None = None) -> Path:
         Stopped: SIGTERM or SIGINT came.
     """
     device = distributed.local_device(config.system.device)
-    distributed.start(device)
-    try:
+    with distributed.joined(device):
         return Run(config, sets, device).train()
-    finally:
-        distributed.stop()
 
 
 class Run:

@@ -9,12 +9,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from zoo.create import create_model
 from zoo.data.kitti import read_frame_ids
 from zoo.data.kitti_frustum import KittiFrustums
+from zoo.engine import distributed
 from zoo.engine.config import ValidateConfig
 from zoo.engine.data import named
-from zoo.engine.distributed import local_device
 from zoo.engine.measured import open_measured
 from zoo.engine.protocols import Evaluation, evaluate, evaluate_kitti, write_results
 from zoo.engine.protocols.confusion_plot import write_confusion
@@ -26,6 +28,8 @@ from zoo.registry import architecture_task
 def validate(config: ValidateConfig) -> tuple[Evaluation, str]:
     """Measure a model; with ``config.out`` the figures are written, and the confusion matrix beside them as PNG.
 
+    Of the processes that torchrun started each measures a share of the samples; the figures are those of one process.
+
     Returns:
         The figures, and on what they were measured.
 
@@ -36,20 +40,26 @@ def validate(config: ValidateConfig) -> tuple[Evaluation, str]:
     """
     if config.out and Path(config.out).suffix != ".json":
         raise InputError(f"--out {config.out} does not end in .json: the figures are written as JSON")
+    device = distributed.local_device(config.device)
+    with distributed.joined(device):
+        return _validate(config, device)
+
+
+def _validate(config: ValidateConfig, device: torch.device) -> tuple[Evaluation, str]:
     model: Any = create_model(config.model, pretrained=config.checkpoint is None, checkpoint=config.checkpoint)
-    model.to(local_device(config.device))
+    model.to(device)
     if architecture_task(model.spec.architecture) == "object_detection":
         evaluation, measured_on = _detect(config, model)
     else:
         measured = open_measured(config, model.spec)
         measured_on = measured.name
         evaluation = evaluate(model, measured.samples, measured.protocol, **measured.settings)
-        if measured.left_out:
-            evaluation.settings["left_out"] = measured.left_out
+        if left_out := distributed.gather(measured.left_out):
+            evaluation.settings["left_out"] = sorted(left_out)
     evaluation = dataclasses.replace(
         evaluation, settings={"data": measured_on, "command": shlex.join(sys.argv), **evaluation.settings}
     )
-    if config.out:
+    if config.out and distributed.rank() == 0:
         write_results(config.out, evaluation, model.spec.name, model.spec.sha256)
         if evaluation.confusion is not None:
             write_confusion(Path(config.out).with_suffix(".png"), evaluation.confusion, evaluation.class_names)
