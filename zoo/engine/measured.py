@@ -23,6 +23,7 @@ from zoo.engine import distributed
 from zoo.engine.config import DataConfig, ValidateConfig
 from zoo.engine.data import fold_parts, named, objects_of, track_renderer
 from zoo.engine.labelled import labelled_clouds, labelled_scenes, labelled_videos
+from zoo.engine.measured_keys import refuse_unused
 from zoo.engine.protocols import Cloud
 from zoo.errors import InputError
 from zoo.registry import architecture_task
@@ -60,16 +61,18 @@ def open_measured(config: ValidateConfig, spec: WeightsSpec) -> Measured:
         spec: of the model.
 
     Raises:
-        InputError: the data cannot be read, or do not suit the model.
+        InputError: the data cannot be read, do not suit the model, or a key of the configuration has no effect.
     """
     data = named(config.data, spec.architecture)
     config = dataclasses.replace(config, data=data)
     if data.name not in _OPENERS:
         raise InputError(f"nothing is measured on data.name {data.name!r}: take one of {', '.join(_OPENERS)}")
+    task = architecture_task(spec.architecture)
+    refuse_unused(config, task)
     if data.num_points and isinstance(spec.input, PointInput):
         spec = dataclasses.replace(spec, input=dataclasses.replace(spec.input, num_points=data.num_points))
     measured = _share(_OPENERS[data.name](config, spec), data)
-    by_point = architecture_task(spec.architecture) in ("semantic_segmentation", "part_segmentation")
+    by_point = task in ("semantic_segmentation", "part_segmentation")
     settings: dict[str, Any] = {"batch_size": config.batch_size, **measured.settings}
     if not by_point:
         return dataclasses.replace(measured, settings=settings)

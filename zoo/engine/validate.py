@@ -18,6 +18,7 @@ from zoo.engine import distributed
 from zoo.engine.config import ValidateConfig
 from zoo.engine.data import named
 from zoo.engine.measured import open_measured
+from zoo.engine.measured_keys import refuse_unused
 from zoo.engine.protocols import Evaluation, evaluate, evaluate_kitti, write_results
 from zoo.engine.protocols.confusion_plot import write_confusion
 from zoo.engine.protocols.kitti_results import write_kitti_results
@@ -34,7 +35,7 @@ def validate(config: ValidateConfig) -> tuple[Evaluation, str]:
         The figures, and on what they were measured.
 
     Raises:
-        InputError: the data cannot be read, or do not suit the model.
+        InputError: the data cannot be read, do not suit the model, or a key of the configuration has no effect.
         CheckpointError: the weights are damaged.
         UnknownNameError: nothing bears the name of the model.
     """
@@ -69,6 +70,7 @@ def _validate(config: ValidateConfig, device: torch.device) -> tuple[Evaluation,
 def _detect(config: ValidateConfig, model: Any) -> tuple[Evaluation, str]:
     """KITTI's average precisions of the boxes that ``model`` finds where a detector saw objects in the pictures."""
     data = named(config.data, model.spec.architecture)
+    refuse_unused(dataclasses.replace(config, data=data), "object_detection")
     if not data.val or not data.detections:
         raise InputError(
             "boxes are measured on the frames that data.val lists (such as ImageSets/val.txt), where a detector saw "
