@@ -25,11 +25,11 @@ def main() -> int:
     before = signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
     try:
         from zoo.cli import exit_code
-        from zoo.engine.distributed import is_first
+        from zoo.engine.distributed import is_first, is_first_to_say
         from zoo.engine.signals import Stopped
 
         try:
-            return exit_code(run)
+            return exit_code(run, is_first_to_say)
         except Stopped as stopped:
             if is_first():
                 print(stopped, file=sys.stderr)

@@ -8,7 +8,7 @@ from pathlib import Path
 from zoo.cli import exit_code
 from zoo.engine.command_line import parse_config
 from zoo.engine.config import ValidateConfig
-from zoo.engine.distributed import is_first
+from zoo.engine.distributed import is_first, is_first_to_say
 from zoo.engine.validate import validate
 
 
@@ -29,7 +29,7 @@ def run() -> None:
 
 def main() -> int:
     """Read the configuration and measure; 0 on success."""
-    return exit_code(run)
+    return exit_code(run, is_first_to_say)
 
 
 if __name__ == "__main__":

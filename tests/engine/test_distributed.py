@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import distributed, multiprocessing
@@ -60,6 +61,57 @@ def _measure_all(rank, folder, configs):
     for config in configs:
         validate(replace(config, out=f"{config.out}2.json"))
     distributed.destroy_process_group()
+
+
+def processes(tool, *arguments):
+    """Exit code and standard error of a tool in two processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += [str(ROOT / "tools" / tool), *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+def write_clouds(root, count):
+    """As many clouds in each of two folders; the first of each cannot be read."""
+    for name in ("flat", "round"):
+        (root / name).mkdir(parents=True)
+        (root / name / "bad.npy").write_text("no cloud")
+        for number in range(1, count):
+            np.save(root / name / f"{number}.npy", np.random.default_rng(number).normal(size=(40, 3)))
+    return root
+
+
+def own_clouds(folder, count, *more):
+    small = ["--model", "pointnet_cls", "--model_args", '{"width_multiplier": 0.125}', "--data.num_points", 32]
+    data = ["--data.train", write_clouds(folder / "train", count), "--out", folder / "run"]
+    return [*small, *data, "--epochs", 2, *more]
+
+
+@pytest.mark.slow
+def test_too_many_bad_files_of_all_processes_end_a_run_and_are_in_one_list(tmp_path):
+    options = ["--batch_size", 20, "--data.bad_files", "skip"]  # 2 of 180 files: 1.1 %, of which each meets one
+    code, said = processes("train.py", *own_clouds(tmp_path, 90, *options))
+    assert code and said.count("2 of 180 files cannot be read, more than 1%") == 1
+    listed = (tmp_path / "run/bad_files.txt").read_text()
+    assert sorted(line.split("/")[-2] for line in listed.split("\n")[:-1]) == ["flat", "round"]
+    assert len(list((tmp_path / "run").glob("bad*"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("tool", "more", "sentence"),
+    [
+        ("train.py", ["--optim.rate", 1], "unrecognized arguments"),  # before the processes have joined
+        ("train.py", ["--batch_size", 3], "batch_size 3 cannot be shared"),  # in all of them
+        ("train.py", ["--batch_size", 20, "--data.workers", 1], "bad.npy"),  # in one, or in each another
+    ],
+)
+def test_an_error_is_said_once_and_not_once_a_process(tool, more, sentence, tmp_path):
+    code, said = processes(tool, *own_clouds(tmp_path, 10, *more))
+    assert code and said.count("Traceback") == 1  # of torchrun itself
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(set(errors)) == len(errors) <= 2 and all(sentence in error for error in errors)
 
 
 @pytest.mark.slow

@@ -10,20 +10,34 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from zoo.errors import InputError
+from zoo.errors import InputError, ZooError
+
+_REFUSED = "zoo/refused"  # how many processes ended by an error of the zoo, which they tell of themselves
 
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[None]:
     """Within it, the processes that torchrun started belong together; nothing happens without it, or where they do."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
+    if not _are_many() or distributed.is_initialized():
         yield
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
+    except ZooError:
+        _store().add(_REFUSED, 1)
+        raise
+    except RuntimeError as error:  # of a collective that others have left
+        if _store().add(_REFUSED, 0):
+            raise SystemExit(2) from error
+        raise
     finally:
         distributed.destroy_process_group()
+
+
+def is_first_to_say(message: str) -> bool:
+    """Whether no other of the processes that torchrun started has asked this of the same ``message``."""
+    return not _are_many() or _store().add(f"zoo/said/{message}", 1) == 1
 
 
 def is_first() -> bool:
@@ -74,6 +88,16 @@ def gather(items: list[Any]) -> list[Any]:
     parts: list[Any] = [None] * world_size()
     distributed.all_gather_object(parts, items)
     return [item for part in parts for item in part]
+
+
+def _are_many() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _store() -> distributed.Store:
+    """What torchrun keeps for its processes: it is there before they have joined and after they have left."""
+    store, _, _ = next(distributed.rendezvous("env://"))
+    return store
 
 
 def is_same_for_all(number: int, device: torch.device) -> bool:
