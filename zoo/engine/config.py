@@ -129,7 +129,7 @@ class DataConfig:
         mean: of videos, what is subtracted from red, green and blue, as shares of 255; by default ImageNet's.
         std: by what they are divided then.
         remove_background: of videos, subtract from every pixel its median over the clip instead of the mean, so that
-            what stands still is gray.
+            what stands still is gray; not of online models, which have not seen it all.
         sampling: of videos, see `zoo.data.sampling`.
         decoder: of videos, "auto", "decord", "pyav" or "torchcodec".
         num_points: that the model sees at once; by default what is usual for the set, and in measuring for the model.
