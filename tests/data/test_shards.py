@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from tests.engine.small_sets import write_moving
 from tools import make_shards
 from zoo.data.bad_files import GuardedDataset, collate_guarded
 from zoo.data.point_dataset import PointFiles, PointFolder
@@ -26,6 +27,8 @@ from zoo.data.video_dataset import VideoDataset
 from zoo.data.video_sets import find_videos
 from zoo.data.video_sets.listing import VIDEO_SUFFIXES
 from zoo.data.video_writer import write_video
+from zoo.engine.config import DataConfig
+from zoo.engine.labelled import labelled_videos
 from zoo.engine.order import Prepared, Samples, Schedule
 from zoo.errors import InputError
 
@@ -139,6 +142,31 @@ def test_videos_are_as_they_are_in_their_folder(videos, tmp_path, training):
         torch.manual_seed(index)
         assert torch.equal(frames, files[index][0]) and label == files[index][1]
     assert sharded.path_of(0) == f"{shard}/{names[0]}" and sharded.shard_sizes == (5,) and files.shard_sizes == ()
+
+
+def test_folders_of_frames_are_as_they_are_outside(tmp_path):
+    root = write_moving(tmp_path / "frames", count=2)
+    (root / "left/clip1/05.jpg").write_text("no picture")
+    plain = find_videos(root)
+    (shard,) = write_shards(plain.samples, plain.class_names, tmp_path / "train")
+    found = labelled_videos(DataConfig(layout="shards"), str(shard))
+    assert found.class_names == ("left", "right")
+    folders, sharded = (VideoDataset(each.samples, each.class_names, 12, training=False) for each in (plain, found))
+    assert sharded.shard_sizes == (4,)
+    order = [int(sample.name[:7]) for sample, _ in found.samples]
+    bad = order.index([str(path) for path, _ in plain.samples].index(str(root / "left/clip1")))
+    for place, number in enumerate(order):
+        if place != bad:
+            assert torch.equal(sharded[place][0], folders[number][0]) and sharded[place][1] == folders[number][1]
+    with pytest.raises(InputError, match=rf"{shard}/000000._clip1/000005\.jpg cannot be read as a picture"):
+        sharded[bad]
+
+
+def test_a_picture_beside_a_video_is_not_a_part_of_it(videos, tmp_path):
+    video = (videos / "left" / "c d.mp4").read_bytes()
+    shard = write_tar(tmp_path / "x.tar", [("a.jpg", b"thumbnail"), ("a.mp4", video), ("a.cls", b"0")])
+    found = labelled_videos(DataConfig(layout="shards"), str(shard))
+    assert [sample.name for sample, _ in found.samples] == ["a.mp4"]
 
 
 @pytest.mark.parametrize("has_index", [True, False])
@@ -345,7 +373,7 @@ def test_indexes_are_written_for_the_shards_of_others(tmp_path, run_tool, capsys
 
 def test_what_cannot_go_into_shards_is_named(clouds, tmp_path):
     folder = PointFolder(clouds)
-    with pytest.raises(InputError, match="folder of frames"):
+    with pytest.raises(InputError, match=r"holds no \.jpg or \.png frames"):
         list(write_shards([(clouds / "ball", 0)], ["ball"], tmp_path / "a"))
     with pytest.raises(InputError, match=r"missing\.npy"):
         list(write_shards([(clouds / "missing.npy", 0)], ["ball"], tmp_path / "b"))

@@ -102,6 +102,12 @@ def test_own_videos(tmp_path, monkeypatch):
     assert predictor(val / "left/clip0").top(1)[0][0] in ("left", "right")
 
 
+def test_scenes_in_shards_are_refused_with_the_reason(tmp_path, monkeypatch, capsys):
+    config = ["--config", ROOT / "configs/points/finetune_scenes.yaml", "--data.train", tmp_path / "train-{0..3}.tar"]
+    assert run(monkeypatch, *config, "--data.layout", "shards", "--out", tmp_path / "run") == 2
+    assert "'shards' is not one of scenes, which are read once and kept" in capsys.readouterr().err
+
+
 def test_what_needs_the_future_is_refused_for_an_online_model(tmp_path, monkeypatch, capsys):
     train = write_videos(tmp_path / "train", count=2)
     config = ["--config", ROOT / "configs/video/finetune.yaml", "--data.train", train, "--init.weights", "none"]

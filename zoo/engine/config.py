@@ -113,7 +113,8 @@ class DataConfig:
             zoo.data that bear their names.
         train: of one's own, the part to learn from; of "kitti", the list of its frames.
         val: the same of the part by which the best epoch is chosen; without it the last one counts.
-        layout: of "videos" and "clouds": "shards" for tar files such as "train-{000000..000012}.tar"; of videos also
+        layout: of "videos" (files or folders of frames) and "clouds": "shards" for tar files such as
+            "train-{000000..000012}.tar", on disk or at an address; of videos also
             "folders", "csv", "kinetics400" and so on; "auto" finds out, but for shards.
         videos: the folder of the videos, where `train` and `val` are lists.
         path: of the other sets, the file or folder.

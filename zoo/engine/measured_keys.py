@@ -17,7 +17,7 @@ LOOKED_AT: dict[str, set[str]] = {
     "fights": _GROUPED | {"path", "fold", "hold_out_val", "num_frames", "decoder"},
     "fingertip": _READING | {"path", "image_size", "draw"},
     "clouds": _READING | {"val", "layout", "num_points"},
-    "scenes": _READING | {"val", "num_points"},
+    "scenes": _READING | {"val", "layout", "num_points"},
     "tabletop": _READING | {"path", "num_points"},
     "isprs": _READING | _FOLDS,
     "s3dis": _READING | _FOLDS,

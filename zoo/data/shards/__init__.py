@@ -9,7 +9,7 @@ A sample is known by its number, as in a folder, so a run goes on as with files.
 it keeps the samples of a few shards together (``zoo.engine.order``), so that each shard is fetched once.
 """
 
-from zoo.data.shards.find import SHARDS_TOGETHER, Member, ShardSet, as_file, find_shards, shard_sizes
+from zoo.data.shards.find import SHARDS_TOGETHER, Frames, Member, ShardSet, as_file, find_shards, shard_sizes
 from zoo.data.shards.write import write_shards
 
-__all__ = ["SHARDS_TOGETHER", "Member", "ShardSet", "as_file", "find_shards", "shard_sizes", "write_shards"]
+__all__ = ["SHARDS_TOGETHER", "Frames", "Member", "ShardSet", "as_file", "find_shards", "shard_sizes", "write_shards"]
