@@ -2,6 +2,7 @@
 
 import functools
 import io
+import itertools
 import json
 import sys
 import tarfile
@@ -20,7 +21,7 @@ from zoo.data.bad_files import GuardedDataset, collate_guarded
 from zoo.data.point_dataset import PointFiles, PointFolder
 from zoo.data.points import POINT_SUFFIXES, write_ply
 from zoo.data.remote_files import FileCache
-from zoo.data.shards import find_shards, write_shards
+from zoo.data.shards import FetchAhead, find_shards, write_shards
 from zoo.data.shards.find import expand
 from zoo.data.shards.index import write_index
 from zoo.data.video_dataset import VideoDataset
@@ -220,6 +221,28 @@ def test_shards_from_a_server_are_fetched_once(cloud_shards, serve, tmp_path):
             assert member.read() == expected.read() and label == expected_label
     shards = [name for name in asked if name.endswith(".tar?key=secret")]
     assert len(shards) == len(set(shards)) == 5
+
+
+def test_the_next_shards_are_fetched_while_the_first_are_read(clouds, serve, tmp_path):
+    folder = PointFolder(clouds)
+    shards = list(write_shards(folder.files, folder.class_names, tmp_path / "s/train", max_bytes=1))
+    address, asked = serve(tmp_path / "s")
+    found = find_clouds(f"{address}/train-{{000000..000009}}.tar", cache=FileCache(tmp_path / "cache"))
+    dataset = PointFiles(found.samples, found.class_names, num_points=16)
+
+    def order(batches, soon=None):
+        keys = Schedule(len(dataset), 2, 2, 7, shard_sizes=dataset.shard_sizes, soon=soon)
+        return [shards[index].name for batch in itertools.islice(keys, batches) for _, index in batch]
+
+    for batches in (2, 5):  # and at the end of an epoch those with which the next one begins
+        del asked[:]
+        ahead = FetchAhead(dataset.shard_of)
+        assert order(batches, ahead) == order(batches)
+        ahead.close()
+        whole, num_read = order(10), 2 * batches
+        kept = [path.name.partition("-")[2] for path in (tmp_path / "cache").glob("*.tar")]
+        assert set(kept) == set(whole[4 : num_read + 4])
+        assert len(asked) == len(set(asked)) <= 8
 
 
 def test_a_far_shard_without_index_is_fetched_to_see_what_is_in_it(tmp_path, serve, caplog):

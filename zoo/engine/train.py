@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from zoo.data.bad_files import BadFile, BadFiles, GuardedDataset
+from zoo.data.shards import FetchAhead
 from zoo.engine import distributed
 from zoo.engine.changes import FIXED, changed_keys
 from zoo.engine.checkpoint import (
@@ -101,6 +102,7 @@ class Run:
         policy = config.data.bad_files
         samples = self._samples(sets.train, varied, resample=policy == "resample")
         self.bad_files = self._bad_files("bad_files", samples)
+        self.fetch_ahead = FetchAhead(getattr(sets.train, "shard_of", lambda index: None))
         self.schedule = Schedule(
             len(samples),
             config.batch_size,
@@ -111,6 +113,7 @@ class Run:
             self.world_size,
             config.optim.accumulate,
             getattr(sets.train, "shard_sizes", ()),
+            self.fetch_ahead,
         )
         if not all(distributed.is_same_for_all(number, device) for number in (len(samples), self.progress.step)):
             raise InputError("processes see other data or checkpoints: give folders that all machines share")
@@ -170,6 +173,7 @@ class Run:
             with collect_signals() as received:
                 while self.progress.epoch < self.config.epochs:
                     self._epoch(received)
+            self.fetch_ahead.close()
         finally:
             self.batches = None  # which ends the processes that load data, whatever holds this run
         return self.out / "best"

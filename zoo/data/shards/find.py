@@ -212,8 +212,13 @@ def as_file(path: Path | Member | Frames) -> Iterator[Path]:
 
 def shard_sizes(samples: Sequence[tuple[Path | Member | Frames, int]]) -> tuple[int, ...]:
     """How many samples each shard has, in their order; nothing for files that are in none."""
-    places = (path.shard.location if isinstance(path, Member | Frames) else None for path, _ in samples)
-    return tuple(len(list(group)) for shard, group in itertools.groupby(places) if shard)
+    shards = itertools.groupby(shard_of(path) for path, _ in samples)
+    return tuple(len(list(group)) for shard, group in shards if shard)
+
+
+def shard_of(path: Path | Member | Frames) -> Shard | None:
+    """The shard of a sample, None where it is in none."""
+    return path.shard if isinstance(path, Member | Frames) else None
 
 
 def classes_beside(shard: str) -> tuple[str, ...] | None:
