@@ -29,12 +29,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code(lambda: options.command(options))
 
 
-def exit_code(command: Callable[[], int | None]) -> int:
-    """Run ``command``: 0 or what it gives; 2, and one sentence on standard error, where something is to be mended."""
+def exit_code(command: Callable[[], int | None], is_told: Callable[[str], bool] = lambda message: True) -> int:
+    """Run ``command``: 0 or what it gives; 2, and one sentence on standard error, where something is to be mended.
+
+    Args:
+        command: what is run.
+        is_told: whether a sentence is written; of many processes that have the same one, one may do so.
+    """
     try:
         return command() or 0
     except ZooError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if is_told(str(error)):
+            print(f"error: {error}", file=sys.stderr)
         return 2
     except ImportError as error:
         print(f"error: {error}: install the package that is missing or broken", file=sys.stderr)

@@ -102,6 +102,21 @@ def test_own_videos(tmp_path, monkeypatch):
     assert predictor(val / "left/clip0").top(1)[0][0] in ("left", "right")
 
 
+def test_scenes_in_shards_are_refused_with_the_reason(tmp_path, monkeypatch, capsys):
+    config = ["--config", ROOT / "configs/points/finetune_scenes.yaml", "--data.train", tmp_path / "train-{0..3}.tar"]
+    assert run(monkeypatch, *config, "--data.layout", "shards", "--out", tmp_path / "run") == 2
+    assert "'shards' is not one of scenes, which are read once and kept" in capsys.readouterr().err
+
+
+def test_what_needs_the_future_is_refused_for_an_online_model(tmp_path, monkeypatch, capsys):
+    train = write_videos(tmp_path / "train", count=2)
+    config = ["--config", ROOT / "configs/video/finetune.yaml", "--data.train", train, "--init.weights", "none"]
+    more = ["--model", "tsm_mobilenetv2_online", "--data.remove_background", "true", "--out", tmp_path / "run"]
+    assert run(monkeypatch, *config, *more, "--batch_size", 2, "--data.image_size", 32) == 2
+    assert "the median over a clip knows its future" in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("*/model.safetensors"))
+
+
 def test_a_file_that_cannot_be_read_is_counted_and_too_many_end_the_run(tmp_path, monkeypatch, capsys):
     train = write_videos(tmp_path / "train")
     (train / "left/clip9.mp4").write_text("no video")

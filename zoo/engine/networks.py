@@ -17,7 +17,7 @@ from zoo.engine.init import init_weights
 from zoo.engine.optim import freeze, freeze_batch_norms
 from zoo.errors import InputError
 from zoo.registry import architecture_task
-from zoo.weights import PointInput, WeightsSpec
+from zoo.weights import PointInput, VideoInput, WeightsSpec
 
 log = logging.getLogger("zoo.train")
 
@@ -68,6 +68,11 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
             f"ImageNet weights cannot be had from the Hub ({' '.join(str(error).split())[:90]}...): start from a "
             "checkpoint by --init.weights FILE, or from nothing by --init.weights none"
         ) from error
+    if isinstance(sets.input, VideoInput) and sets.input.remove_background and hasattr(model, "initial_state"):
+        raise InputError(
+            f"data.remove_background is not for {config.model}: the median over a clip knows its future, which an "
+            "online model has not seen when it answers; leave it out, or take a model of whole clips as tsm_mobilenetv2"
+        )
     arguments.pop("pretrained_backbone", None)
     model.spec = describe(config, sets, arguments)
     if start and weights not in ("auto", "none"):
