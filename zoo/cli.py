@@ -181,7 +181,7 @@ def _convert(options: argparse.Namespace) -> None:
     else:
         matches = matching_architectures(checkpoint)
     try:
-        write_weights(target, checkpoint.state_dict)
+        write_weights(target, checkpoint.state_dict, checkpoint.shift)
     except OSError as error:
         raise ZooError(f"{target} cannot be written ({error.strerror}): choose another path") from error
     print(f"{matches[0][1]} in {', '.join(name for name, _ in matches)} -> {target}")

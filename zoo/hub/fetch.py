@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from zoo.convert import read_checkpoint
+from zoo.convert import read_checkpoint, shift_of
 from zoo.data.transfer import TransferError, discard, shown
 from zoo.errors import CheckpointError, InputError, SourceError
 from zoo.hub.cache import Entry, Record
@@ -105,6 +105,6 @@ def _convert(spec: WeightsSpec, entry: Entry, path: Path, address: str, class_na
         for parameter in model.get_submodule(model.classifier_name).parameters():
             parameter.data = parameter.data[rows]
     target = entry.folder / WEIGHTS_NAME
-    write_weights(target, model.state_dict())
+    write_weights(target, model.state_dict(), shift_of(model))
     write_golden(entry.folder, model)
     return target
