@@ -39,6 +39,15 @@ def test_every_camera_is_as_if_it_were_alone_also_where_frames_are_missing(model
             same(decision, wanted)
 
 
+def test_what_was_optimised_follows_streams_as_the_model_does(model):
+    fast = Streams(zoo.optimize(model, runtime="eager"), 2)
+    own, shots = Streams(model, 2), frames(3, 2)
+    for shot in shots:
+        for camera, decision in fast.step(dict(enumerate(shot))).items():
+            same(decision, own.step({camera: shot[camera]})[camera])
+    same(fast.step({1: shots[0][1]})[1], own.step({1: shots[0][1]})[1])
+
+
 def test_one_stream_begins_afresh_and_the_others_go_on(model):
     streams, shots = Streams(model, 3), frames(4)
     for shot in shots[:3]:

@@ -32,7 +32,7 @@ class Streams:
         rules: how decisions follow from logits.
 
     Raises:
-        InputError: the model takes whole clips, or the rules name classes that it does not have.
+        InputError: the model or its preprocessing takes whole clips, or the rules name classes that it does not have.
     """
 
     def __init__(
@@ -49,6 +49,8 @@ class Streams:
                 "see `zoo list '*_online' --pretrained`"
             )
         assert isinstance(spec.input, VideoInput)
+        if spec.input.remove_background:
+            raise InputError(f"{spec.name} subtracts the median of a whole clip, which a stream does not have")
         self.model, self.spec = model, spec
         self._fresh = model.initial_state(1, spec.input.crop_size if image_size is None else image_size)
         self._state = [tensor.expand(num_streams, *tensor.shape[1:]).clone() for tensor in self._fresh]
@@ -77,6 +79,8 @@ class Streams:
             return {}
         self._check(*numbers)
         batch = torch.stack([frames[number] for number in numbers])
+        if self._state:
+            batch = batch.to(self._state[0].device)
         everyone = numbers == list(range(len(self)))
         state = tuple(self._state if everyone else (tensor[numbers] for tensor in self._state))
         logits, state = self.model.step(batch, state)
