@@ -1,4 +1,4 @@
-"""The command line: ``zoo list``, ``info``, ``predict``, ``convert``, ``pull``, ``verify``, ``push``, ``build-ops``."""
+"""The command line: ``zoo list``, ``info``, ``predict``, ``convert``, ``pull``, ``verify``, ``push``, ``live``, ..."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from zoo.errors import InputError, SourceError, ZooError
+from zoo.live import command as live
 
 
 class _Parser(argparse.ArgumentParser):
@@ -102,6 +103,8 @@ def _build_parser() -> _Parser:
     push.add_argument("--private", action="store_true", help="a repository that only its owner sees")
     push.add_argument("--yes", action="store_true", help="do it")
     push.set_defaults(command=_push)
+
+    live.add_parser(commands)
 
     building = commands.add_parser("build-ops", help="compile the operators for this machine")
     building.add_argument("--force", action="store_true", help="also where they are built already")

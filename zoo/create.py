@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo import hub
-from zoo.convert import Checkpoint, Report, infer_arguments, load_checkpoint, read_checkpoint
+from zoo.convert import Checkpoint, Report, infer_arguments, load_checkpoint, read_checkpoint, stored_shift
 from zoo.data import kitti_frustum, object_sets, shapenet_part
 from zoo.data.point_transforms import Augmentation, PointAugmentation, PointTransform, point_augmentations
 from zoo.data.video_transforms import VideoTransform
@@ -78,7 +78,7 @@ def create_model(
         if pretrained:
             weights = hub.load(resolved)
             spec, found_at = weights.spec, weights.found_at
-            source = Checkpoint(str(weights.path), "zoo", weights.tensors)
+            source = Checkpoint(str(weights.path), "zoo", weights.tensors, stored_shift(weights.path))
     arguments = {**found, **arguments}
     if num_classes is not None:
         arguments["num_classes"] = num_classes
@@ -98,8 +98,8 @@ def create_model(
         model.load_report = dataclasses.replace(report, found_at=found_at)
         if reset_head and model.classifier_name:
             model.reset_classifier(model.num_classes)  # one with values
-    if architecture == "tsm":
-        log.warning("tsm: shifts before %s", ", ".join(model.shifts))
+    if architecture in ("tsm", "tsm_online"):
+        log.warning("%s: shifts before %s", architecture, ", ".join(model.shifts))
     model.spec = _describe(model, architecture, spec, arguments, pretrained)
     return model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.convert import mmaction2, torch_pointcloud, tsm
 from zoo.convert.safe_pickle import read_file
@@ -55,7 +55,29 @@ class Checkpoint:
 
     def metadata(self) -> dict[str, str]:
         """What a safetensors file of ``state_dict`` should have as its metadata, so that nothing is lost."""
-        return {"format": "pt", ORIGIN_KEY: self.origin} | ({SHIFT_KEY: self.shift} if self.shift else {})
+        return file_metadata(self.shift) | {ORIGIN_KEY: self.origin}
+
+
+def file_metadata(shift: str | None) -> dict[str, str]:
+    """The metadata of a safetensors file of weights: its names of tensors do not tell in which direction they shift."""
+    return {"format": "pt"} | ({SHIFT_KEY: shift} if shift else {})
+
+
+def shift_of(model: nn.Module) -> str | None:
+    """The direction in which ``model`` shifts along time; None where it does not."""
+    return getattr(model, "direction", None) if getattr(model, "shifts", None) else None
+
+
+def stored_shift(path: str | os.PathLike[str]) -> str | None:
+    """The direction that the metadata of a safetensors file tell, if they do."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return _direction((file.metadata() or {}).get(SHIFT_KEY))
+
+
+def _direction(text: str | None) -> str | None:
+    return text if text in ("online", "bidirectional") else None
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -93,4 +115,4 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     name = "zoo" if source is PVCNN and file.format == "safetensors" else source.name
     shift = source.shift or file.metadata.get(SHIFT_KEY)
     origin = file.metadata.get(ORIGIN_KEY, name) if name == "zoo" else name
-    return Checkpoint(os.fspath(path), name, state, shift if shift in ("online", "bidirectional") else None, origin)
+    return Checkpoint(os.fspath(path), name, state, _direction(shift), origin)

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-from zoo.convert import read_checkpoint
+from zoo.convert import file_metadata, read_checkpoint, shift_of
 from zoo.data.transfer import TransferError, discard, shown
 from zoo.errors import CheckpointError, InputError, SourceError
 from zoo.hub.cache import Entry, Record
@@ -99,6 +99,6 @@ def _convert(spec: WeightsSpec, entry: Entry, path: Path, address: str) -> Path:
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(repr(str(path)), address)) from error
     target = entry.folder / WEIGHTS_NAME
-    write_weights(target, model.state_dict())
+    write_weights(target, model.state_dict(), file_metadata(shift_of(model)))
     write_golden(entry.folder, model)
     return target

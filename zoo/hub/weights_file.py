@@ -64,6 +64,7 @@ def _aligned(data: bytes) -> list[bytes | memoryview]:
     """The pieces of a safetensors file whose tensors begin at multiples of ``ALIGNMENT``; small odd ones come last."""
     end = LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "little")
     header, pieces, offset = json.loads(data[LENGTH_BYTES:end]), [], 0
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))  # the library's order is random
     places = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
     for name, (first, last) in sorted(places.items(), key=lambda place: (place[1][1] - place[1][0]) % ALIGNMENT != 0):
         pieces.append(memoryview(data)[end + first : end + last])
@@ -74,10 +75,13 @@ def _aligned(data: bytes) -> list[bytes | memoryview]:
     return [len(text).to_bytes(LENGTH_BYTES, "little"), text, *pieces]
 
 
-def hashes(path: Path) -> tuple[str, str]:
-    """The SHA-256 of a safetensors file, and of the same tensors laid out as the format's own library does it."""
+def hashes(path: Path) -> tuple[str, ...]:
+    """The SHA-256 of a safetensors file, then those that files of the same tensors have had.
+
+    They are the file without its direction of shifts, and as the format's own library lays the tensors out.
+    """
     from safetensors.torch import load, save
 
     data = path.read_bytes()
     plain = save(load(data), metadata=PLAIN)
-    return hashlib.sha256(data).hexdigest(), hashlib.sha256(plain).hexdigest()
+    return tuple(hashlib.sha256(form).hexdigest() for form in (data, b"".join(_aligned(plain)), plain))
