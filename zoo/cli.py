@@ -1,4 +1,4 @@
-"""The command line: ``zoo list``, ``info``, ``predict``, ``convert``, ``pull``, ``verify``, ``push``, ``build-ops``."""
+"""The command line: ``zoo COMMAND``; those with a file of their own are in their room's ``command.py``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from zoo.bench import command as bench
 from zoo.errors import InputError, ZooError
 
 
@@ -95,6 +96,8 @@ def _build_parser() -> _Parser:
     push.add_argument("--private", action="store_true", help="a repository that only its owner sees")
     push.add_argument("--yes", action="store_true", help="do it")
     push.set_defaults(command=_push)
+
+    bench.add_parser(commands)
 
     building = commands.add_parser("build-ops", help="compile the operators for this machine")
     building.add_argument("--force", action="store_true", help="also where they are built already")
