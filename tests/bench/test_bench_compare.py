@@ -30,8 +30,10 @@ def test_noise_is_not_slower(now):
     assert not only(record(), record(**now)).is_slower
 
 
-def test_faster_is_said_but_a_slow_machine_does_not_hide_it():
+def test_faster_is_said_unless_the_machine_is():
     assert only(record(), record(p50_ms=8.0)).is_faster
+    change = only(record(), record(p50_ms=8.0, yardstick_ms=0.75))
+    assert not change.is_faster and not change.is_slower and "the machine itself 0.750 times" in str(change)
 
 
 def test_only_the_same_thing_is_compared():

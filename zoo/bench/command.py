@@ -64,7 +64,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure what was asked for; 0, or 1 where something failed or got slower.
+    """Measure what was asked for; 0, or 1 where something failed, got slower or was stopped.
 
     Raises:
         InputError: nothing was measured, or the options do not fit each other or this machine.
@@ -76,9 +76,15 @@ def run(options: argparse.Namespace) -> int:
     jobs = _jobs(options, runtimes, old)
     print("\n".join(f"left out: {sentence}" for sentence in absent), end="\n" if absent else "")
     settings = {"seconds": options.seconds, "end_to_end": options.end_to_end, "together": options.together}
-    for _ in measure(jobs, report, say=lambda line: print(line, flush=True), **settings):
-        if options.out:
-            report.write(options.out / "_".join(["latency", device, *([options.preset] if options.preset else [])]))
+    path = options.out and options.out / "_".join(["latency", device, *([options.preset] if options.preset else [])])
+    stopped = False
+    try:
+        for _ in measure(jobs, report, say=lambda line: print(line, flush=True), **settings):
+            if path:
+                report.write(path)
+    except KeyboardInterrupt:
+        print("stopped: what was measured is kept")
+        stopped = True
     if not report.records:
         raise InputError("nothing was measured, for the reasons above")
     print("", *report.tables(), sep="\n")
@@ -89,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
     changes = compare(old, report) if old else []
     for change in changes:
         print(change)
-    return int(any(change.is_slower for change in changes) or len(report.failures) > len(absent))
+    return int(stopped or any(change.is_slower for change in changes) or len(report.failures) > len(absent))
 
 
 def _checked_device(device: str) -> str:

@@ -18,36 +18,42 @@ class Change:
     Attributes:
         old: then.
         new: now.
-        ratio: of the medians, now to then, after what the machine itself became slower.
-        allowed: the ratio up to which noise explains it.
+        noise: of the medians of both, as a share; at least 5 %.
+        machine: the ratio of the yardsticks, now to then: how much slower the machine itself is.
     """
 
     old: Record
     new: Record
-    ratio: float
-    allowed: float
+    noise: float
+    machine: float
+
+    @property
+    def ratio(self) -> float:
+        """Of the medians, now to then."""
+        return self.new.p50_ms / self.old.p50_ms
 
     @property
     def is_slower(self) -> bool:
-        """Beyond the noise."""
-        return self.ratio > self.allowed
+        """More than noise and a slower machine explain."""
+        return self.ratio > (1 + self.noise) * max(1.0, self.machine)
 
     @property
     def is_faster(self) -> bool:
-        """Beyond the noise."""
-        return self.ratio < 1 / self.allowed
+        """More than noise and a faster machine explain."""
+        return self.ratio < min(1.0, self.machine) / (1 + self.noise)
 
     def __str__(self) -> str:
         verdict = "SLOWER" if self.is_slower else "faster" if self.is_faster else "as before"
         times = f"{self.old.p50_ms:.4g} -> {self.new.p50_ms:.4g} ms"
-        return f"{verdict}: {self.new.label}: {times}, {self.ratio:.3f} times as long, noise {self.allowed - 1:.1%}"
+        machine = f", the machine itself {self.machine:.3f} times" if abs(self.machine - 1) > TOLERANCE else ""
+        return f"{verdict}: {self.new.label}: {times}, {self.ratio:.3f} times as long, noise {self.noise:.1%}{machine}"
 
 
 def compare(old: Report, new: Report) -> list[Change]:
     """All that is in both reports.
 
     The noise is at least 5 %, more where the rounds of either run differed more. Where the yardstick took longer than
-    then, the machine is slower by as much, and so may the models be.
+    then, the machine is slower by as much, and so may the models be; likewise where it is faster.
 
     Raises:
         InputError: the machines differ, or nothing is in both.
@@ -66,6 +72,5 @@ def compare(old: Report, new: Report) -> list[Change]:
 
 
 def _change(old: Record, new: Record) -> Change:
-    machine = max(1.0, new.yardstick_ms / old.yardstick_ms) if new.device == "cpu" else 1.0
-    noise = max(TOLERANCE, old.noise + new.noise)
-    return Change(old, new, new.p50_ms / old.p50_ms / machine, 1 + noise)
+    machine = new.yardstick_ms / old.yardstick_ms if new.device == "cpu" else 1.0  # it is not measured on a GPU
+    return Change(old, new, max(TOLERANCE, old.noise + new.noise), machine)

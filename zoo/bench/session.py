@@ -83,7 +83,7 @@ def measure(
         jobs: in the order of the report; those of one model, size and mode are interleaved.
         report: gets records and failures.
         seconds: that a job may compute while its median does not hold still.
-        end_to_end: measure the stages from a file to labels too.
+        end_to_end: measure the stages from a file to labels too, one file at a time at the model's own size.
         together: interleave all jobs of one mode, whatever their model.
         say: shows a line.
     """
@@ -96,7 +96,7 @@ def measure(
             _rounds(trials, seconds, report, say)
             for trial in trials:
                 with _noting(report, say):
-                    report.records.append(_end(trial, end_to_end, say))
+                    report.records.append(_end(trial, end_to_end, report, say))
         finally:
             for trial in trials:
                 trial.worker.close()
@@ -197,8 +197,14 @@ class Yardstick:
         return (time.perf_counter() - started) * 1e3
 
 
-def _end(trial: Trial, end_to_end: bool, say: Say) -> Record:
-    record = _record(trial, trial.worker.finish(end_to_end))
+def _end(trial: Trial, end_to_end: bool, report: Report, say: Say) -> Record:
+    job = trial.job
+    own_size = job.batch == 1 and job.frames is None and job.points is None
+    finished = trial.worker.finish(end_to_end and own_size and job.mode == "single")
+    record = _record(trial, finished)
+    if finished.lack:
+        report.failures.append(f"{job}, from a file to labels: {finished.lack}")
+        say(f"not measured: {report.failures[-1]}")
     warning = ", noisy: measure again on a quieter machine" if record.noisy else ""
     say(f"{record.label}: {record.p50_ms:.4g} ms ({record.noise:.1%}{warning}), {record.throughput:.4g} a second")
     return record

@@ -23,7 +23,7 @@ class Latency:
         p99_ms: 99 of a hundred are.
         spread_ms: between the quartiles.
         noise: between the first and the last tenth of the medians of rounds, as a share of the median.
-        noisy: the noise is above 5 %, or no steady state was reached: another run may give another median.
+        noisy: the noise is above 5 %: another run may give another median.
     """
 
     count: int
@@ -50,10 +50,13 @@ def percentile(values: Sequence[float], share: float) -> float:
 def steady_from(medians: Sequence[float]) -> int:
     """The round with which the steady state begins: the first within 5 % of what the second half of them shows.
 
-    Whatever goes on before, slower (caches, compilation) or faster (a boosted clock), is the start.
+    Whatever goes on before, slower (caches, compilation) or faster (a boosted clock), is the start. At the latest it is
+    the second half.
     """
-    later = statistics.median_low(medians[len(medians) // 2 :])
-    return next(index for index, value in enumerate(medians) if abs(value - later) <= TOLERANCE * later)
+    half = len(medians) // 2
+    later = statistics.median(medians[half:])
+    near = (index for index, value in enumerate(medians[:half]) if abs(value - later) <= TOLERANCE * later)
+    return next(near, half)
 
 
 def noise_of(medians: Sequence[float]) -> float:
@@ -77,5 +80,5 @@ def summarize(rounds: Sequence[Sequence[float]]) -> Latency:
         p99_ms=percentile(times, 0.99),
         spread_ms=percentile(times, 0.75) - percentile(times, 0.25),
         noise=noise,
-        noisy=noise > TOLERANCE or start > len(rounds) // 2,
+        noisy=noise > TOLERANCE,
     )

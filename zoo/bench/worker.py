@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import resource
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -57,10 +58,12 @@ class Finished:
     Attributes:
         memory_mb: the most that the process held in memory while it computed; on a GPU, what was allocated there.
         stages: of the way from a file to labels.
+        lack: why these are not known, where they should be.
     """
 
     memory_mb: float | None
-    stages: Stages
+    stages: Stages = field(default_factory=Stages)
+    lack: str = ""
 
 
 class WorkerError(ZooError):
@@ -88,13 +91,11 @@ class Worker:
 
     def block(self, seconds: float) -> Block:
         """Let it compute for so long."""
-        self._pipe.send(seconds)
-        return self._answer(Block)
+        return self._answer(Block, seconds)
 
     def finish(self, end_to_end: bool) -> Finished:
         """Ask for the rest, ``end_to_end`` with the stages from a file to labels, and let it end."""
-        self._pipe.send("stages" if end_to_end else "memory")
-        return self._answer(Finished)
+        return self._answer(Finished, "stages" if end_to_end else "memory")
 
     def close(self) -> None:
         """Make sure that the process is gone."""
@@ -104,10 +105,12 @@ class Worker:
             self._process.kill()
             self._process.join()
 
-    def _answer(self, kind: Any) -> Any:
+    def _answer(self, kind: Any, question: float | str | None = None) -> Any:
         try:
+            if question is not None:
+                self._pipe.send(question)
             answer = self._pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self._process.join()
             code = self._process.exitcode
             why = "was killed, most likely out of memory" if code == -KILLED else f"ended with the exit code {code}"
@@ -156,12 +159,16 @@ def _work(job: Job, pipe: Connection) -> None:
     while isinstance(message := pipe.recv(), float):
         pipe.send(runner.block(message))
     memory = _peak_memory(job)
-    pipe.send(Finished(memory, stage_times(model, models[0], job) if message == "stages" else Stages()))
+    try:
+        finished = Finished(memory, stage_times(model, models[0], job)) if message == "stages" else Finished(memory)
+    except Exception as error:  # what was measured before holds all the same
+        finished = Finished(memory, lack=explain(job, error))
+    pipe.send(finished)
 
 
 def _optimized(model: Any, job: Job, inputs: tuple[torch.Tensor, ...]) -> Any:
     if job.runtime == PLAIN:
-        return model
+        return model if job.streams == 1 else copy.deepcopy(model)  # its layers share what they know of the clip
     precision: Any = job.precision
     return optimize(model, inputs, runtime=job.runtime, precision=precision, num_threads=job.threads)
 
