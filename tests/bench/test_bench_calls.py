@@ -1,6 +1,9 @@
 """Calls are made and timed: streams one step at a time, many at once, and errors as a sentence."""
 
+import os
 import re
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -30,6 +33,18 @@ def test_a_block_takes_its_time_and_drops_the_first_call():
     block = runner.block(0.05)
     assert len(block.times) == len(called) - 1 and len(block.times) > 5
     assert 4 * len(called) / 0.05 >= block.rate > 0
+
+
+def test_others_on_the_processors_are_noticed():
+    burn = "import time\nwhile True: pass"
+    others = [subprocess.Popen([sys.executable, "-c", burn]) for _ in range(os.cpu_count())]
+    try:
+        block = Runner(Job("x"), [lambda: None]).block(0.5)
+    finally:
+        for process in others:
+            process.kill()
+            process.wait()
+    assert block.others > 0.2
 
 
 def test_a_slow_call_is_made_once():

@@ -16,9 +16,9 @@ from zoo.errors import InputError
 
 FIELDS = (
     "model task requested runtime requested_precision precision device batch input unit frames points threads mode "
-    "streams cuda_graph setting count warmup mean_ms p50_ms p90_ms p95_ms p99_ms spread_ms noise noisy throughput "
-    "parameters macs memory_mb prepare_memory_mb base_memory_mb load_seconds prepare_seconds first_ms decode_ms "
-    "preprocess_ms transfer_ms model_ms postprocess_ms yardstick_ms"
+    "streams cuda_graph setting count warmup mean_ms p50_ms p90_ms p95_ms p99_ms spread_ms noise others noisy "
+    "throughput parameters macs memory_mb prepare_memory_mb base_memory_mb load_seconds prepare_seconds first_ms "
+    "decode_ms preprocess_ms transfer_ms model_ms postprocess_ms yardstick_ms"
 )
 
 

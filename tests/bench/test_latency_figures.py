@@ -49,5 +49,9 @@ def test_rounds_that_differ_are_noisy():
     assert loud.noisy and loud.noise > 0.1
 
 
+def test_a_machine_that_others_use_is_noisy_however_even_the_rounds_are():
+    assert summarize([[10.0]] * 12, others=0.2).noisy and not summarize([[10.0]] * 12, others=0.01).noisy
+
+
 def test_what_never_settles_is_noisy():
     assert summarize([[30.0], [27.0], [24.0], [21.0], [18.0], [15.0], [12.0], [10.0]]).noisy

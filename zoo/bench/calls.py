@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo.bench.job import Job
+from zoo.bench.machine import busy_seconds
 from zoo.bench.timing import Call
 
 QUEUE = 32  # calls that wait on a GPU at once: enough that it never idles, few enough that a block ends in time
@@ -26,10 +28,12 @@ class Block:
     Attributes:
         times: of each, in milliseconds.
         rate: inputs a second.
+        others: the share of all processors that others used meanwhile; 0 where it is not known.
     """
 
     times: list[float]
     rate: float
+    others: float = 0.0
 
 
 def model_call(model: Any, inputs: tuple[Tensor, ...], online: bool) -> Call:
@@ -90,11 +94,14 @@ class Runner:
             measure = _queued_on_gpu if self.job.mode == "saturated" else _one_by_one_on_gpu
         else:
             measure = _one_by_one
-        started = time.perf_counter()
+        busy, own, started = busy_seconds(), time.process_time(), time.perf_counter()
         streams = list(self.pool.map(lambda call: _inference(measure, call, seconds), self.calls))
         elapsed = time.perf_counter() - started
+        own, now_busy = time.process_time() - own, busy_seconds()
+        others = 0.0 if busy is None or now_busy is None else max(0.0, now_busy - busy - own)
         times = [ms for stream in streams for ms in (stream[1:] or stream)]
-        return Block(times, self.job.batch * sum(map(len, streams)) / elapsed)
+        rate = self.job.batch * sum(map(len, streams)) / elapsed
+        return Block(times, rate, others / (elapsed * (os.cpu_count() or 1)))
 
 
 def _inference(measure: Callable[[Call, float], list[float]], call: Call, seconds: float) -> list[float]:

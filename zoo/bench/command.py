@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from zoo.bench.compare import compare
-from zoo.bench.job import Job
+from zoo.bench.job import Job, Mode
 from zoo.bench.machine import machine
 from zoo.bench.plan import Options, job_again, jobs_of, model_names, preset_jobs, usable_runtimes
 from zoo.bench.presets import PRESETS
 from zoo.bench.record import Report, read_report
 from zoo.bench.session import measure
 from zoo.errors import InputError
+from zoo.export.optimize import Precision
 
 SECONDS = 20.0
 
@@ -30,7 +31,7 @@ def add_parser(commands: Any) -> None:
     what.add_argument(
         "--runtime", nargs="+", default=["eager"], metavar="NAME", help="plain (the model as it is), auto, eager, ..."
     )
-    what.add_argument("--dtype", nargs="+", default=["fp32"], choices=["fp32", "bf16", "int8"], help="(default: fp32)")
+    what.add_argument("--dtype", nargs="+", default=["fp32"], choices=get_args(Precision), help="(default: fp32)")
     what.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     what.add_argument("--batch", nargs="+", type=_positive, default=[1], metavar="B", help="(default: 1)")
     what.add_argument("--frames", nargs="+", type=_positive, default=[None], metavar="T", help="of clips")
@@ -39,7 +40,7 @@ def add_parser(commands: Any) -> None:
         "--threads", nargs="+", type=_positive, default=[None], metavar="N", help="of a call (default: all cores)"
     )
     what.add_argument(
-        "--mode", nargs="+", choices=["single", "saturated"], default=["single"], help="one call at a time, or many"
+        "--mode", nargs="+", choices=get_args(Mode), default=["single"], help="one call at a time, or many"
     )
     what.add_argument("--cuda-graph", action="store_true", help="measure the call as a CUDA graph too")
     how = parser.add_argument_group("how")

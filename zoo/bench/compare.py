@@ -73,4 +73,5 @@ def compare(old: Report, new: Report) -> list[Change]:
 
 def _change(old: Record, new: Record) -> Change:
     machine = new.yardstick_ms / old.yardstick_ms if new.device == "cpu" else 1.0  # it is not measured on a GPU
-    return Change(old, new, max(TOLERANCE, old.noise + new.noise), machine)
+    noise = max(old.noise, old.others) + max(new.noise, new.others)
+    return Change(old, new, max(TOLERANCE, noise), machine)

@@ -47,6 +47,18 @@ def clock() -> str:
     return f"{'-'.join(map(str, dict.fromkeys((clocks[0], clocks[-1]))))} MHz" if clocks else ""
 
 
+def busy_seconds() -> float | None:
+    """How long all processors together have been busy since the start, for whomever; None where it is not told.
+
+    What the machine that a virtual machine runs on gave to others counts too.
+    """
+    found = re.match(r"cpu +(.+)", _read("/proc/stat"))
+    if not found:
+        return None
+    user, nice, system, _idle, _waiting, *interrupts_and_stolen = map(int, found[1].split()[:8])
+    return (user + nice + system + sum(interrupts_and_stolen)) / os.sysconf("SC_CLK_TCK")
+
+
 def _processor() -> str:
     found = re.search(r"^model name\s*:\s*(.+)", _read("/proc/cpuinfo"), re.MULTILINE)
     return found[1] if found else platform.processor() or platform.machine()

@@ -48,6 +48,7 @@ class Record:
         p99_ms: a percentile.
         spread_ms: between the quartiles.
         noise: of the median, see ``statistics.Latency``.
+        others: the share of all processors that others used meanwhile.
         noisy: another run may give another median.
         throughput: inputs a second.
         parameters: of the model.
@@ -92,6 +93,7 @@ class Record:
     p99_ms: float
     spread_ms: float
     noise: float
+    others: float
     noisy: bool
     throughput: float
     parameters: int
@@ -199,7 +201,7 @@ def row(record: Record) -> tuple[str, ...]:
         f"{record.threads} x {record.streams}" if record.streams > 1 else str(record.threads),
         f"{record.p50_ms:.4g}",
         f"{record.p95_ms:.4g}",
-        f"{record.noise:.1%}" + (" (noisy)" if record.noisy else ""),
+        f"{max(record.noise, record.others):.1%}" + (" (noisy)" if record.noisy else ""),
         f"{record.throughput:.4g}",
         "" if record.memory_mb is None else f"{record.memory_mb:.0f}",
         f"{record.prepare_seconds:.2g}",

@@ -205,8 +205,9 @@ def _end(trial: Trial, end_to_end: bool, report: Report, say: Say) -> Record:
     if finished.lack:
         report.failures.append(f"{job}, from a file to labels: {finished.lack}")
         say(f"not measured: {report.failures[-1]}")
-    warning = ", noisy: measure again on a quieter machine" if record.noisy else ""
-    say(f"{record.label}: {record.p50_ms:.4g} ms ({record.noise:.1%}{warning}), {record.throughput:.4g} a second")
+    others = f", others used {record.others:.0%} of the processors" if record.others > TOLERANCE else ""
+    warning = f", noisy{others}: measure again on a quieter machine" if record.noisy else ""
+    say(f"{record.label}: {record.p50_ms:.4g} ms (±{record.noise / 2:.1%}{warning}), {record.throughput:.4g} a second")
     return record
 
 
@@ -237,7 +238,7 @@ def _record(trial: Trial, finished: Finished) -> Record:
         prepare_seconds=prepared.prepare_seconds,
         first_ms=prepared.first_ms,
         yardstick_ms=percentile(trial.yardsticks, 0.5),
-        **asdict(summarize(rounds)),
+        **asdict(summarize(rounds, statistics.fmean(block.others for block in trial.blocks))),
         **asdict(trial.facts),
         **asdict(finished.stages),
     )

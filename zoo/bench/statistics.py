@@ -23,7 +23,8 @@ class Latency:
         p99_ms: 99 of a hundred are.
         spread_ms: between the quartiles.
         noise: between the first and the last tenth of the medians of rounds, as a share of the median.
-        noisy: the noise is above 5 %: another run may give another median.
+        others: the share of all processors that others used meanwhile.
+        noisy: the noise or the share of others is above 5 %: another run may give another median.
     """
 
     count: int
@@ -35,6 +36,7 @@ class Latency:
     p99_ms: float
     spread_ms: float
     noise: float
+    others: float
     noisy: bool
 
 
@@ -64,8 +66,13 @@ def noise_of(medians: Sequence[float]) -> float:
     return (percentile(medians, 0.9) - percentile(medians, 0.1)) / statistics.median(medians)
 
 
-def summarize(rounds: Sequence[Sequence[float]]) -> Latency:
-    """The figures of rounds of runs, each in milliseconds; every round has at least one."""
+def summarize(rounds: Sequence[Sequence[float]], others: float = 0.0) -> Latency:
+    """The figures of rounds of runs, each in milliseconds; every round has at least one.
+
+    Args:
+        rounds: at least one.
+        others: the share of all processors that others used meanwhile.
+    """
     medians = [statistics.median(times) for times in rounds]
     start = steady_from(medians)
     times = [time for steady in rounds[start:] for time in steady]
@@ -80,5 +87,6 @@ def summarize(rounds: Sequence[Sequence[float]]) -> Latency:
         p99_ms=percentile(times, 0.99),
         spread_ms=percentile(times, 0.75) - percentile(times, 0.25),
         noise=noise,
-        noisy=noise > TOLERANCE,
+        others=others,
+        noisy=max(noise, others) > TOLERANCE,
     )
