@@ -1,4 +1,4 @@
-"""The command line: ``zoo list``, ``info``, ``predict``, ``convert``, ``pull``, ``verify``, ``push``, ``live``, ..."""
+"""The command line: ``zoo COMMAND``; those with a file of their own are in their room's ``command.py``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from zoo.bench import command as bench
 from zoo.errors import InputError, SourceError, ZooError
 from zoo.live import command as live
 
@@ -105,6 +106,7 @@ def _build_parser() -> _Parser:
     push.set_defaults(command=_push)
 
     live.add_parser(commands)
+    bench.add_parser(commands)
 
     building = commands.add_parser("build-ops", help="compile the operators for this machine")
     building.add_argument("--force", action="store_true", help="also where they are built already")

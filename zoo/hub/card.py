@@ -25,6 +25,7 @@ def model_card(
     num_parameters: int,
     *,
     weights: str = "",
+    latency: str = "",
     license: str | None = None,
     datasets: Sequence[str] = (),
     tags: Sequence[str] = (),
@@ -39,6 +40,7 @@ def model_card(
         load_name: under which ``zoo.load`` takes it.
         num_parameters: of the model.
         weights: where they lie, in words; left out where they lie beside the card.
+        latency: tables of what was measured; left out where nothing was.
         license: in the place of that in ``spec``.
         datasets: that it was trained on, by the Hub's names, in the place of what the tag tells.
         tags: beside ours.
@@ -55,6 +57,7 @@ def model_card(
         "Input": input_text(spec.input) + ".",
         f"Classes ({spec.num_classes})": _classes(spec),
         "Accuracy": _figures(spec),
+        **({"Latency": latency} if latency else {}),
         "Training data": "\n\n".join(text for text in trained_on if text) or "Not said.",
         **({"Weights": weights} if weights else {}),
         "Licence": _licence(license or spec.licence),
