@@ -77,6 +77,14 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
     model.spec = describe(config, sets, arguments)
     if start and weights not in ("auto", "none"):
         log.info("%d tensors loaded from %s", init_weights(model, weights, config.init.batch_norms), weights)
+        if weights.endswith(".npz") and not (
+            arguments.get("tf_padding") and {*config.data.mean, *config.data.std} == {0.5}
+        ):
+            log.warning(
+                "%s learnt from pictures in -1 to 1 with TensorFlow's padding: --model_args.tf_padding true "
+                "--data.mean '[0.5, 0.5, 0.5]' --data.std '[0.5, 0.5, 0.5]' start from what it knew",
+                weights,
+            )
     if config.system.grad_checkpointing:
         if not is_video:
             raise InputError("system.grad_checkpointing is for video models")

@@ -84,7 +84,9 @@ class Schedule:
                 "make it a multiple of their product"
             )
         if num_samples < batch_size:
-            raise InputError(f"there are {num_samples} samples to learn from, fewer than batch_size {batch_size}")
+            raise InputError(
+                f"there are {num_samples} samples to learn from, fewer than batch_size {batch_size}: lower it"
+            )
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
         self.shard_sizes = shard_sizes
         self.soon = soon if len(shard_sizes) > SHARDS_TOGETHER else None  # else all are read from the beginning

@@ -38,7 +38,14 @@ from zoo.engine.losses import create_loss
 from zoo.engine.mixing import create_mixing
 from zoo.engine.nested import map_tensors
 from zoo.engine.networks import MutualNetworks, create_network
-from zoo.engine.optim import create_optimizer, learning_rate, moving_average, set_learning_rate, train_mode
+from zoo.engine.optim import (
+    create_optimizer,
+    first_statistics,
+    learning_rate,
+    moving_average,
+    set_learning_rate,
+    train_mode,
+)
 from zoo.engine.order import Key, Prepared, Samples, Schedule, seed_of, share_of
 from zoo.engine.scores import create_scores, evaluate
 from zoo.engine.signals import Stopped, collect_signals, outlast_signals
@@ -169,6 +176,15 @@ class Run:
             log.info("nothing left to do: all %d epochs are done", self.config.epochs)
         elif self.progress.step:
             log.info("going on after step %d of %d", self.progress.step, self.schedule.num_steps)
+        else:
+            log.info(
+                "%d samples to learn %d classes from, %s; %d epochs of %d steps",
+                self.schedule.num_samples,
+                self.model.num_classes,
+                f"{len(self.val)} to choose the best epoch by" if self.val else "none to choose the best epoch by",
+                self.config.epochs,
+                self.schedule.steps_per_epoch,
+            )
         try:
             with collect_signals() as received:
                 while self.progress.epoch < self.config.epochs:
@@ -185,7 +201,8 @@ class Run:
         steps = Steps(self.progress.epoch + 1, per_epoch, done, self.config.batch_size, self.rank == 0)
         train_mode(self.learner)
         while steps.done < per_epoch:
-            stop = self.step(steps, bool(received))
+            with contextlib.nullcontext() if self.progress.step else first_statistics(self.learner):
+                stop = self.step(steps, bool(received))
             if stop:
                 self._save("last")
                 raise Stopped(received[0] if received else signal.SIGTERM, self.progress.step)
@@ -208,7 +225,7 @@ class Run:
         figures |= {"seconds": round(time.perf_counter() - started, 1)}
         log.info("epoch %d: %s", self.progress.epoch, ", ".join(" ".join(item) for item in steps.speed().items()))
         self.journal.epoch(figures, self.progress.step)  # before checkpoints: what they do not know is written anew
-        if self.progress.best is None or score > self.progress.best:
+        if self.progress.best is None or score >= self.progress.best:  # of equals, what learnt for longer
             self.progress.best = score
             self._save("best")
         if self.config.keep_every and self.progress.epoch % self.config.keep_every == 0:
