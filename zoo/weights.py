@@ -45,8 +45,8 @@ class VideoInput:
         crop_mode: "center", or "squash" to scale the whole frame to the input's square, cutting nothing off.
         mean: of the channels, in 0..1.
         std: of the channels, in 0..1.
-        frame_differences: show every frame's difference from the one before, scaled for each clip to about -1..1, instead
-            of the frame less ``mean`` over ``std``; for cameras that stand still themselves.
+        frame_differences: show every frame's difference from the one before, scaled for each clip to about -1..1,
+            instead of the frame less ``mean`` over ``std``; for cameras that stand still themselves.
     """
 
     num_frames: int = 8

@@ -33,8 +33,9 @@ class VideoTransform:
         std: of the C channels, as shares of 255.
         training: whether the crop is random.
         flip: whether training mirrors every second clip; off by default, as left and right often mean something.
-        frame_differences: give every frame's difference from the one before instead, in the place of the first frame that
-            of the second; scaled for each clip so that 99 of 100 values are in -1..1, and without ``mean`` and ``std``.
+        frame_differences: give every frame's difference from the one before instead, in the place of the first frame
+            that of the second; scaled for each clip so that 99 of 100 values are in -1..1, without ``mean`` and
+            ``std``.
 
     Raises:
         ValueError: a size is not positive, the crop is larger than the scaled frame, ``crop_mode`` is unknown, or mean
