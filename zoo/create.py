@@ -165,7 +165,7 @@ def create_transform(model: nn.Module, training: bool = False) -> Callable[[Tens
             video.mean,
             video.std,
             training=training,
-            remove_background=video.remove_background,
+            frame_differences=video.frame_differences,
         )
     task = architecture_task(spec.architecture)
     augmentations = _augmentations(task, spec.input.features) if training else ()

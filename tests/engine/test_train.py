@@ -136,9 +136,9 @@ def test_scenes_in_shards_are_refused_with_the_reason(tmp_path, monkeypatch, cap
 def test_what_needs_the_future_is_refused_for_an_online_model(tmp_path, monkeypatch, capsys):
     train = write_videos(tmp_path / "train", count=2)
     config = ["--config", ROOT / "configs/video/finetune.yaml", "--data.train", train, "--init.weights", "none"]
-    more = ["--model", "tsm_mobilenetv2_online", "--data.remove_background", "true", "--out", tmp_path / "run"]
+    more = ["--model", "tsm_mobilenetv2_online", "--data.frame_differences", "true", "--out", tmp_path / "run"]
     assert run(monkeypatch, *config, *more, "--batch_size", 2, "--data.image_size", 32) == 2
-    assert "the median over a clip knows its future" in capsys.readouterr().err
+    assert "their scale over a clip knows its future" in capsys.readouterr().err
     assert not list((tmp_path / "run").glob("*/model.safetensors"))
 
 

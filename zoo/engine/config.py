@@ -129,8 +129,9 @@ class DataConfig:
         whole_frame: of videos, scale the whole frame to the square that the model sees and cut nothing off.
         mean: of videos, what is subtracted from red, green and blue, as shares of 255; by default ImageNet's.
         std: by what they are divided then.
-        remove_background: of videos, subtract from every pixel its median over the clip instead of the mean, so that
-            what stands still is gray; not of online models, which have not seen it all.
+        frame_differences: of videos, show every frame's difference from the one before, scaled for each clip, instead
+            of the frame; for cameras that stand still themselves. `mean` and `std` are not used then. Not of online
+            models, which have not seen the whole clip.
         sampling: of videos, see `zoo.data.sampling`.
         decoder: of videos, "auto", "decord", "pyav" or "torchcodec".
         num_points: that the model sees at once; by default what is usual for the set, and in measuring for the model.
@@ -160,7 +161,7 @@ class DataConfig:
     whole_frame: bool = False
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    remove_background: bool = False
+    frame_differences: bool = False
     sampling: Literal["uniform", "dense"] = "uniform"
     decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
     num_points: int | None = None

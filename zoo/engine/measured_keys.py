@@ -27,7 +27,7 @@ LOOKED_AT: dict[str, set[str]] = {
 }
 """The keys of `data`, for every set on which anything is measured."""
 
-_OF_MODEL = ("image_size", "whole_frame", "mean", "std", "remove_background", "features", "parts")
+_OF_MODEL = ("image_size", "whole_frame", "mean", "std", "frame_differences", "features", "parts")
 _DECIDED = {
     "sampling": "--protocol decides which frames of a video are seen",
     **dict.fromkeys(_OF_MODEL, "the model brings its own preprocessing"),

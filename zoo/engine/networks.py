@@ -68,9 +68,9 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
             f"ImageNet weights cannot be had from the Hub ({' '.join(str(error).split())[:90]}...): start from a "
             "checkpoint by --init.weights FILE, or from nothing by --init.weights none"
         ) from error
-    if isinstance(sets.input, VideoInput) and sets.input.remove_background and hasattr(model, "initial_state"):
+    if isinstance(sets.input, VideoInput) and sets.input.frame_differences and hasattr(model, "initial_state"):
         raise InputError(
-            f"data.remove_background is not for {config.model}: the median over a clip knows its future, which an "
+            f"data.frame_differences is not for {config.model}: their scale over a clip knows its future, which an "
             "online model has not seen when it answers; leave it out, or take a model of whole clips as tsm_mobilenetv2"
         )
     arguments.pop("pretrained_backbone", None)

@@ -107,8 +107,8 @@ def input_text(preprocessing: VideoInput | PointInput) -> str:
         side = preprocessing.crop_size
         squashed = preprocessing.crop_mode == "squash"
         how = "the whole frame squashed" if squashed else f"short side {preprocessing.resize_size}, centre crop"
-        removed = ", the background removed" if preprocessing.remove_background else ""
-        return f"{preprocessing.num_frames} frames of {side} x {side} pixels, sampled uniformly; {how}{removed}"
+        differences = ", differences of successive frames" if preprocessing.frame_differences else ""
+        return f"{preprocessing.num_frames} frames of {side} x {side} pixels, sampled uniformly; {how}{differences}"
     features = ", ".join(("xyz", *preprocessing.features))
     how = f"centre {preprocessing.center}, scale {preprocessing.scale}, larger scenes in parts: {preprocessing.parts}"
     return f"{preprocessing.num_points} points at a time ({features}); {how}"

@@ -49,8 +49,8 @@ class Streams:
                 "see `zoo list '*_online' --pretrained`"
             )
         assert isinstance(spec.input, VideoInput)
-        if spec.input.remove_background:
-            raise InputError(f"{spec.name} subtracts the median of a whole clip, which a stream does not have")
+        if spec.input.frame_differences:
+            raise InputError(f"{spec.name} scales the differences of frames over a whole clip, which a stream does not have")
         self.model, self.spec = model, spec
         self._fresh = model.initial_state(1, spec.input.crop_size if image_size is None else image_size)
         self._state = [tensor.expand(num_streams, *tensor.shape[1:]).clone() for tensor in self._fresh]
