@@ -10,7 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.library import opcheck
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from zoo import ops
 from zoo.ops import reference, sparse_reference
@@ -21,6 +23,7 @@ if ops.backend() == "native":
 
     MODULES.append(sparse_native)
 
+native_only = pytest.mark.skipif(len(MODULES) < 2, reason="the compiled operators are not built or not wanted")
 modules = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split("_")[-1])
 
 
@@ -160,3 +163,67 @@ def test_plans_that_hold_nonsense_are_refused(module: ModuleType) -> None:
             module.sparse_voxel_branch(features, coords, voxels, branch, False)
     with pytest.raises(RuntimeError, match="nan"):
         module.sparse_voxel_branch(features, at * torch.nan, voxel, branch, False)
+
+
+def arguments(dtype: torch.dtype) -> tuple:
+    plan, branch = ops.voxel_plan(cloud("surface", 2, 40), 5), Branch(3, 4, 20, 5, dtype).sparse
+    weights = (branch.packed[0], branch.bias, branch.packed[1], branch.empty)
+    return torch.randn(2, 3, 40).to(dtype), plan.coords, plan.voxels, 5, *weights, 0.1, 0.2
+
+
+@native_only
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("with_mean", [False, True])
+def test_what_compilers_are_told_of_the_operators_is_true(dtype: torch.dtype, with_mean: bool) -> None:
+    given = arguments(dtype)
+    opcheck(torch.ops.zoo.sparse_voxel_branch.default, (*given, with_mean))
+    opcheck(torch.ops.zoo.sparse_work.default, (*given[1:4], with_mean))
+
+
+@native_only
+def test_operations_are_counted() -> None:
+    given = arguments(torch.float32)
+    with FlopCounterMode(display=False) as counter:
+        torch.ops.zoo.sparse_voxel_branch(*given, False)
+    assert 0 < counter.get_total_flops() <= 2 * 27 * 2 * 5**3 * (3 * 4 + 4 * 32)
+
+
+@native_only
+def test_the_kernel_refuses_what_does_not_fit() -> None:
+    features, coords, voxels, resolution, weight1, bias, weight2, empty, *rest = arguments(torch.float32)
+    for wrong in [
+        (features.double(), coords, voxels, resolution, weight1, bias, weight2, empty),
+        (features[:, :2], coords, voxels, resolution, weight1, bias, weight2, empty),
+        (features[:, :, :7], coords, voxels, resolution, weight1, bias, weight2, empty),
+        (features, coords[:, :2], voxels, resolution, weight1, bias, weight2, empty),
+        (features, coords, voxels.long(), resolution, weight1, bias, weight2, empty),
+        (features, coords, voxels, resolution, weight1[1:], bias, weight2, empty),
+        (features, coords, voxels, resolution, weight1, bias[1:], weight2, empty),
+        (features, coords, voxels, resolution, weight1, bias, weight2, empty[1:]),
+        (features, coords, voxels, 0, weight1, bias, weight2, empty),
+        (features.bfloat16(), coords, voxels, resolution, weight1, bias, weight2, empty),
+    ]:
+        with pytest.raises(RuntimeError, match="sparse_voxel_branch"):
+            torch.ops.zoo.sparse_voxel_branch(*wrong, *rest, True)
+
+
+@native_only
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    plan, branch = ops.voxel_plan(cloud("surface", 2, 2000), 16), Branch(9, 40, 70, 16)
+    features, results, before = torch.randn(2, 9, 2000), [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(ops.sparse_voxel_branch(features, plan, branch.sparse, with_mean=True))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for result in results for a, b in zip(result, results[0], strict=True))
+
+
+@native_only
+def test_any_layout_of_the_features() -> None:
+    plan, branch = ops.voxel_plan(cloud("everywhere", 2, 50), 4), Branch(5, 6, 7, 4)
+    features = torch.randn(2, 5, 50)
+    expected, _ = ops.sparse_voxel_branch(features, plan, branch.sparse)
+    for layout in (features.transpose(1, 2).contiguous().transpose(1, 2), torch.stack([features, features], 3)[..., 0]):
+        assert torch.equal(ops.sparse_voxel_branch(layout, plan, branch.sparse)[0], expected)
