@@ -85,7 +85,8 @@ def voxel_branch(
     wide = torch.promote_types(weight1.dtype, torch.float32)
     side = min(resolution, 3)
     constant = F.leaky_relu(bias1.to(wide), slopes[0]).view(1, -1, 1, 1, 1).expand(1, -1, side, side, side)
-    empty = F.conv3d(constant, weight2.to(wide), bias2.to(wide), padding=1)
+    with torch.autocast(weight1.device.type, enabled=False):
+        empty = F.conv3d(constant, weight2.to(wide), bias2.to(wide), padding=1)
     return VoxelBranch(
         resolution=resolution,
         weights=(weight1.detach(), weight2.detach()),
