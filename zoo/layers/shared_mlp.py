@@ -35,11 +35,17 @@ class PointwiseConv(nn.Conv1d):
         for part, weight in zip(features, weights, strict=True):
             if part.dim() == 2:
                 everywhere = everywhere + F.linear(part, weight)
-        out = everywhere.unsqueeze(2)
-        for part, weight in zip(features, weights, strict=True):
-            if part.dim() == 3:
-                out = torch.baddbmm(out, weight.expand(len(part), -1, -1), part)
+        points = [
+            (weight.expand(len(p), -1, -1), p) for p, weight in zip(features, weights, strict=True) if p.dim() == 3
+        ]
+        out = torch.baddbmm(everywhere.unsqueeze(2), *points[0])
+        for weight, part in points[1:]:  # into the same memory, which autocast does not know
+            out = torch.baddbmm(out, weight, part) if _autocast(out) else out.baddbmm_(weight, part)
         return out
+
+
+def _autocast(x: Tensor) -> bool:
+    return torch.is_autocast_enabled(x.device.type)
 
 
 class SharedMLP(nn.Module):

@@ -22,8 +22,8 @@ class Choice:
 
     Attributes:
         sparse: without its empty voxels.
-        seconds: what this was expected to take that way; none where there was no choice.
-        dense_seconds: what the dense convolutions were.
+        seconds: that the sparse way would take at most, by its costs; none where there was no choice.
+        dense_seconds: that the dense one would take.
     """
 
     sparse: bool
@@ -35,7 +35,7 @@ class Choice:
         way = "sparse" if self.sparse else "dense"
         if self.seconds is None or self.dense_seconds is None:
             return way
-        return f"{way} ({self.seconds * 1e3:.1f} ms expected sparse, {self.dense_seconds * 1e3:.1f} ms dense)"
+        return f"{way} (at most {self.seconds * 1e3:.1f} ms sparse, {self.dense_seconds * 1e3:.1f} ms dense)"
 
 
 class SparsePVConv(nn.Module):
@@ -80,10 +80,9 @@ class SparsePVConv(nn.Module):
             return dense_branch(features, plan, self._dense_layers) + fine
         with_mean = self.excitation is not None
         coarse, mean = ops.sparse_voxel_branch(features.to(dtype), plan, self._branch(dtype), with_mean)
-        if self.excitation is None:
-            return coarse + fine
-        scale = self.excitation.scale(mean.to(dtype))
-        return torch.addcmul(fine, coarse, scale.to(coarse.dtype).unsqueeze(2))
+        if self.excitation is not None:
+            coarse.mul_(self.excitation.scale(mean.to(dtype)).unsqueeze(2))
+        return coarse.add_(fine)
 
     def extra_repr(self) -> str:
         """The arguments, and how the last batch was computed."""
