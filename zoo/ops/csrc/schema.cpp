@@ -26,6 +26,11 @@ STABLE_TORCH_LIBRARY(zoo, m) {
   m.def("three_interpolate(Tensor features, Tensor indices, Tensor weights) -> Tensor");
   m.def("three_interpolate_backward(Tensor grad, Tensor indices, Tensor weights, int num_centers) -> Tensor");
 
+  m.def(
+      "sparse_voxel_branch(Tensor features, Tensor coords, Tensor voxels, int resolution, Tensor weight1, Tensor bias, "
+      "Tensor weight2, Tensor empty, float slope1, float slope2, bool with_mean) -> (Tensor, Tensor)");
+  m.def("sparse_work(Tensor coords, Tensor voxels, int resolution, bool with_mean) -> Tensor");
+
   // Sums in a fixed order, for CUDA, where the operators above add up in whichever order threads arrive.
   m.def("avg_voxelize_sorted(Tensor features, Tensor voxels, Tensor counts, Tensor order) -> Tensor");
   m.def("scatter_sorted(Tensor values, Tensor targets, Tensor order, Tensor weights, int size) -> Tensor");
