@@ -6,7 +6,6 @@ is differentiable in turn.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -71,76 +70,6 @@ register_autograd(
 )
 # What comes out first and what is kept trade places on the way back: the operator is its own transpose.
 register_autograd("zoo::online_shift", lambda ctx, grad, kept: _zoo.online_shift(grad, kept))
-
-
-# The shifted convolution is a product of frames and weight, and so is each of its gradients: of three operators, every
-# two give the gradients of the third. Only the frames, the weight, and what an activation has clamped are kept.
-
-
-def _conv_setup(ctx: Any, inputs: Any, output: Any) -> None:
-    x, weight, bias, *ctx.shift, low, high = inputs
-    ctx.has_bias, ctx.limits = bias is not None, (low, high)
-    ctx.save_for_backward(x, weight, output if low > -math.inf else None)
-
-
-def _conv_backward(ctx: Any, grad: Tensor) -> Any:
-    x, weight, output = ctx.saved_tensors
-    wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
-    grad = _unclamp(grad, output, *ctx.limits)
-    return (
-        _zoo.shifted_pointwise_conv_input(grad, weight, *ctx.shift) if wants_x else None,
-        _zoo.shifted_pointwise_conv_weight(grad, x, *ctx.shift) if wants_weight else None,
-        grad.sum((0, 2, 3)) if wants_bias and ctx.has_bias else None,
-        *(None,) * 6,
-    )
-
-
-def _unclamp(grad: Tensor, output: Tensor | None, low: float, high: float) -> Tensor:
-    """No gradient passes where ``output`` is at a limit."""
-    return grad if output is None else grad * ((output > low) & (output < high))
-
-
-def _conv_input_setup(ctx: Any, inputs: Any, output: Any) -> None:
-    grad, weight, *ctx.shift = inputs
-    ctx.save_for_backward(grad, weight)
-
-
-def _conv_input_backward(ctx: Any, twice: Tensor) -> Any:
-    grad, weight = ctx.saved_tensors
-    of_grad = _zoo.shifted_pointwise_conv(twice, weight, None, *ctx.shift, -math.inf, math.inf)
-    return of_grad, _zoo.shifted_pointwise_conv_weight(grad, twice, *ctx.shift), None, None, None, None
-
-
-def _conv_weight_setup(ctx: Any, inputs: Any, output: Any) -> None:
-    grad, x, *ctx.shift = inputs
-    ctx.save_for_backward(grad, x)
-
-
-def _conv_weight_backward(ctx: Any, twice: Tensor) -> Any:
-    grad, x = ctx.saved_tensors
-    of_grad = _zoo.shifted_pointwise_conv(x, twice, None, *ctx.shift, -math.inf, math.inf)
-    return of_grad, _zoo.shifted_pointwise_conv_input(grad, twice, *ctx.shift), None, None, None, None
-
-
-def _step_setup(ctx: Any, inputs: Any, output: Any) -> None:
-    x, past, weight, bias, low, high = inputs
-    ctx.has_bias, ctx.limits = bias is not None, (low, high)
-    ctx.save_for_backward(x, past, weight, output[0] if low > -math.inf else None)
-
-
-def _step_backward(ctx: Any, grad: Tensor, kept: Tensor) -> Any:
-    x, past, weight, output = ctx.saved_tensors
-    grad = _unclamp(grad, output, *ctx.limits)
-    still = 1, 1, 0, 0  # every frame a clip, of which nothing moves
-    of_shifted = _zoo.shifted_pointwise_conv_input(grad, weight, *still)
-    of_weight = _zoo.shifted_pointwise_conv_weight(grad, _zoo.online_shift(x, past)[0], *still)
-    return *_zoo.online_shift(of_shifted, kept), of_weight, grad.sum((0, 2, 3)) if ctx.has_bias else None, None, None
-
-
-register_autograd("zoo::shifted_pointwise_conv", _conv_backward, setup_context=_conv_setup)
-register_autograd("zoo::shifted_pointwise_conv_input", _conv_input_backward, setup_context=_conv_input_setup)
-register_autograd("zoo::shifted_pointwise_conv_weight", _conv_weight_backward, setup_context=_conv_weight_setup)
-register_autograd("zoo::online_pointwise_conv", _step_backward, setup_context=_step_setup)
 
 
 def _voxelize_setup(ctx: Any, inputs: Any, output: Any) -> None:

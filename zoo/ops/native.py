@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.library import register_fake
 from torch.utils.flop_counter import register_flop_formula
 
-from zoo.ops import products, reference
+from zoo.ops import reference
 from zoo.ops.checks import check_finite, check_range
 from zoo.ops.gradients import ShiftInPlace, voxelize
+from zoo.ops.pointwise_native import online_pointwise_conv as online_pointwise_conv
+from zoo.ops.pointwise_native import shifted_pointwise_conv as shifted_pointwise_conv
 
 _zoo = torch.ops.zoo
-_LIMITS = {"none": (-math.inf, math.inf), "relu": (0.0, math.inf), "relu6": (0.0, 6.0)}  # what activations clamp to
 
 
 def temporal_shift(x: Tensor, num_frames: int, shift_div: int, online: bool) -> Tensor:
@@ -43,30 +44,6 @@ def temporal_shift_(x: Tensor, num_frames: int, shift_div: int, online: bool) ->
 def online_shift(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
     """See the reference."""
     out: tuple[Tensor, Tensor] = _zoo.online_shift(x, past)
-    return out
-
-
-def shifted_pointwise_conv(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    num_frames: int,
-    shift_div: int,
-    online: bool,
-    activation: str,
-) -> Tensor:
-    """See the reference."""
-    low, high = _LIMITS[activation]
-    shift = num_frames, shift_div, *_offsets(online)
-    out: Tensor = _zoo.shifted_pointwise_conv(x, weight, bias, *shift, low, high)
-    return out
-
-
-def online_pointwise_conv(
-    x: Tensor, past: Tensor, weight: Tensor, bias: Tensor | None, activation: str
-) -> tuple[Tensor, Tensor]:
-    """See the reference."""
-    out: tuple[Tensor, Tensor] = _zoo.online_pointwise_conv(x, past, weight, bias, *_LIMITS[activation])
     return out
 
 
@@ -152,16 +129,6 @@ def _offsets(online: bool) -> tuple[int, int]:
     return (-1, 0) if online else (1, -1)
 
 
-# On a GPU these are made of PyTorch's own operators, so that they need no kernel of ours.
-for _name in (
-    "shifted_pointwise_conv",
-    "shifted_pointwise_conv_input",
-    "shifted_pointwise_conv_weight",
-    "online_pointwise_conv",
-):
-    torch.library.impl(f"zoo::{_name}", "cuda", getattr(products, _name))
-
-
 # What compilers must know: the shapes and dtypes of the results.
 
 
@@ -182,30 +149,13 @@ def _(x: Tensor, num_frames: int, shift_div: int, first: int, second: int, out: 
 
 @register_fake("zoo::online_shift")
 def _(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+    dense = _is_dense(x)
+    channels_last = dense and not x.is_contiguous()
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
     return (
-        torch.empty_like(x) if _is_dense(x) else x.new_empty(x.shape),
-        torch.empty_like(past.contiguous(memory_format=_memory_format(x))),
+        torch.empty_like(x) if dense else x.new_empty(x.shape),
+        torch.empty_like(past.contiguous(memory_format=memory_format)),
     )
-
-
-@register_fake("zoo::shifted_pointwise_conv")
-def _(x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any) -> Tensor:
-    return _fake_frames(x, weight.shape[0])
-
-
-@register_fake("zoo::shifted_pointwise_conv_input")
-def _(grad: Tensor, weight: Tensor, *_: Any) -> Tensor:
-    return _fake_frames(grad, weight.shape[1])
-
-
-@register_fake("zoo::shifted_pointwise_conv_weight")
-def _(grad: Tensor, x: Tensor, *_: Any) -> Tensor:
-    return x.new_empty(grad.shape[1], x.shape[1])
-
-
-@register_fake("zoo::online_pointwise_conv")
-def _(x: Tensor, past: Tensor, weight: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return _fake_frames(x, weight.shape[0]), _fake_frames(x, past.shape[1])
 
 
 @register_fake("zoo::voxel_plan")
@@ -307,16 +257,6 @@ def _is_dense(x: Tensor) -> bool:
     return x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
 
 
-def _fake_frames(like: Tensor, channels: int) -> Tensor:
-    """Frames of so many channels, channels-last where those of ``like`` lie together."""
-    out = like.new_empty(like.shape[0], channels, *like.shape[2:])
-    return out.contiguous(memory_format=_memory_format(like))
-
-
-def _memory_format(x: Tensor) -> torch.memory_format:
-    return torch.channels_last if _is_dense(x) and not x.is_contiguous() else torch.contiguous_format
-
-
 def _fake_voxels(coords: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
     batch, _, num_points = coords.shape
     return (
@@ -367,18 +307,3 @@ def _(grad: Any, *_: Any, **__: Any) -> int:
 @register_flop_formula(_zoo.scatter_sorted)
 def _(values: Any, targets: Any, *_: Any, **__: Any) -> int:
     return 2 * values[0] * values[1] * targets[1]
-
-
-@register_flop_formula([_zoo.shifted_pointwise_conv, _zoo.shifted_pointwise_conv_input])
-def _(x: Any, weight: Any, *_: Any, **__: Any) -> int:
-    return 2 * x[0] * x[2] * x[3] * math.prod(weight)
-
-
-@register_flop_formula(_zoo.shifted_pointwise_conv_weight)
-def _(grad: Any, x: Any, *_: Any, **__: Any) -> int:
-    return 2 * math.prod(x) * grad[1]
-
-
-@register_flop_formula(_zoo.online_pointwise_conv)
-def _(x: Any, past: Any, weight: Any, *_: Any, **__: Any) -> int:
-    return 2 * x[0] * x[2] * x[3] * math.prod(weight)

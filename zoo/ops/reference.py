@@ -57,7 +57,7 @@ def shifted_pointwise_conv(
     activation: str,
 ) -> Tensor:
     """The shift of frames [N*T, C, H, W], then a 1x1 convolution by ``weight`` [O, C], then the activation."""
-    return _pointwise(temporal_shift(x, num_frames, shift_div, online), weight, bias, activation)
+    return pointwise(temporal_shift(x, num_frames, shift_div, online), weight, bias, activation)
 
 
 def online_pointwise_conv(
@@ -65,10 +65,11 @@ def online_pointwise_conv(
 ) -> tuple[Tensor, Tensor]:
     """:func:`online_shift`, then a 1x1 convolution by ``weight`` [O, C], then the activation; and what is kept."""
     shifted, kept = online_shift(x, past)
-    return _pointwise(shifted, weight, bias, activation), kept
+    return pointwise(shifted, weight, bias, activation), kept
 
 
-def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    """A 1x1 convolution of ``x`` [N, C, H, W] by ``weight`` [O, C], then the activation."""
     out = F.conv2d(x, weight[:, :, None, None], bias)
     return out if activation == "none" else {"relu": F.relu, "relu6": F.relu6}[activation](out)
 

@@ -3,8 +3,8 @@
 #include <limits>
 #include <optional>
 
+#include "dense_tile.h"
 #include "packing.h"
-#include "tile.h"
 
 namespace zoo {
 namespace {
@@ -13,7 +13,7 @@ namespace {
 template <typename T, typename W>
 struct Output {
   const ShiftedFrames<T>& frames;
-  Tile<W> tile;
+  DenseTile<W> tile;
   std::array<W, most_rows * most_columns> buffer;
   std::array<W, most_columns> nowhere;
   std::array<W*, most_rows> rows;
@@ -108,7 +108,7 @@ void multiply(const ShiftedFrames<T>& out, const ShiftedFrames<const T>& x, cons
       Output<T, W> output = empty;
       const auto a = room<W>(block * stride);
       std::fill_n(a.get(), block * stride, W(0));
-      Tile<W>& tile = output.tile;
+      DenseTile<W>& tile = output.tile;
       for (int64_t m = begin * block; m < std::min(end * block, pixels); m += block) {
         const int64_t last = std::min(m + block, pixels);
         gather_pixels(a.get(), stride, x, m, last, 0, depth);
@@ -129,7 +129,7 @@ void multiply(const ShiftedFrames<T>& out, const ShiftedFrames<const T>& x, cons
     Output<T, W> output = empty;
     const auto b = room<W>(depth * product.cols);
     std::fill_n(b.get(), depth * product.cols, W(0));
-    Tile<W>& tile = output.tile;
+    DenseTile<W>& tile = output.tile;
     tile.b = b.get();
     for (int64_t m = begin * product.cols; m < std::min(end * product.cols, pixels); m += product.cols) {
       const int64_t many = std::min(product.cols, pixels - m);
@@ -181,8 +181,8 @@ void multiply_over_pixels(const Tensor& out, const ShiftedFrames<const T>& grad,
     const auto planes = room<W>(product.cols * plane);
     std::array<W*, most_rows> into;
     constexpr W infinity = std::numeric_limits<W>::infinity();
-    Tile<W> tile{nullptr,     nullptr,      a_step,       b_step,    0,       grad.channels_last,
-                 into.data(), zeros.data(), zeros.data(), -infinity, infinity};
+    DenseTile<W> tile{nullptr,     nullptr,      a_step,       b_step,    0,       grad.channels_last,
+                      into.data(), zeros.data(), zeros.data(), -infinity, infinity};
     for (int64_t task = begin; task < end; ++task) {
       const int64_t s = task / (down * across), r0 = task / across % down * tall_block, c0 = task % across * wide_block;
       const int64_t tall = round_up(std::min(tall_block, rows - r0), product.rows);

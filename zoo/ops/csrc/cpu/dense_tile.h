@@ -8,7 +8,7 @@ namespace zoo {
 // c[i][j] = by_row[i] + by_col[j] + the sum over p < depth of a[i][p] b[p][j], within [low, high]. The rows of `a` lie
 // `a_step` apart, or, where it lies `by_columns`, its columns; the rows of `b` lie `b_step` apart.
 template <typename W>
-struct Tile {
+struct DenseTile {
   const W *a, *b;
   int64_t a_step, b_step, depth;
   bool by_columns;
@@ -22,7 +22,7 @@ struct Tile {
 template <typename W>
 struct TileProduct {
   int64_t rows, cols;
-  void (*multiply)(const Tile<W>&);
+  void (*multiply)(const DenseTile<W>&);
 };
 
 // Products and sums are rounded once, where the processor can: a tile is the one place that may.
@@ -32,7 +32,7 @@ struct TileProduct {
 #endif
 
 template <typename W, int bytes, int rows, int vectors, bool by_columns>
-inline __attribute__((always_inline)) void multiply_tile(const Tile<W>& tile) {
+inline __attribute__((always_inline)) void multiply_tile(const DenseTile<W>& tile) {
 #if defined(__clang__)
 #pragma clang fp contract(fast)
 #endif
@@ -82,7 +82,7 @@ inline __attribute__((always_inline)) void multiply_tile(const Tile<W>& tile) {
 
 #define ZOO_TILE(name, target, bytes, rows, vectors)       \
   template <typename W>                                    \
-  target void name(const Tile<W>& tile) {                  \
+  target void name(const DenseTile<W>& tile) {             \
     if (tile.by_columns)                                   \
       multiply_tile<W, bytes, rows, vectors, true>(tile);  \
     else                                                   \
