@@ -2,18 +2,21 @@
 
 from zoo import ops
 from zoo.create import create_model, create_transform
+from zoo.export import OptimizedModel, optimize
 from zoo.hub import push_to_hub, save_pretrained
 from zoo.predict import Predictor, load
 from zoo.registry import list_models
 
 __version__ = "0.1.0"
 __all__ = [
+    "OptimizedModel",
     "Predictor",
     "create_model",
     "create_transform",
     "list_models",
     "load",
     "ops",
+    "optimize",
     "push_to_hub",
     "save_pretrained",
 ]

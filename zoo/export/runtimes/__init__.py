@@ -1,0 +1,72 @@
+"""What can run a network: one module for each runtime, all called alike."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from zoo.errors import ZooError
+from zoo.export.signature import Network
+
+MODULES = {
+    "eager": "eager",
+    "compile": "compiled",
+}
+RUNTIMES = tuple(MODULES)
+
+
+class Session(Protocol):
+    """A network that is ready to run.
+
+    Attributes:
+        precision: what it really computes in: "fp32", "bf16" or "int8".
+    """
+
+    precision: str
+
+    def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
+        """The outputs of the network, in float32."""
+
+
+class Runtime(Protocol):
+    """What the module of a runtime holds."""
+
+    def lack(self) -> str | None:
+        """Why it cannot be used here, in one sentence that says what to install; ``None`` where it can."""
+
+    def prepare(self, network: Network, example: Sequence[Tensor], precision: str, num_threads: int | None) -> Session:
+        """Make a session.
+
+        Args:
+            network: of a fast copy of the model; the session may keep and change it.
+            example: inputs that the network takes.
+            precision: "fp32" or "bf16".
+            num_threads: by default what the runtime takes.
+
+        Raises:
+            ZooError: the runtime cannot run this network, or not in this precision.
+        """
+
+
+def find_runtime(name: str) -> Runtime:
+    """The module of a runtime.
+
+    Raises:
+        ZooError: there is none of this name.
+    """
+    if name not in MODULES:
+        raise ZooError(f"there is no runtime {name!r}: the runtimes are {', '.join(RUNTIMES)}, or auto")
+    runtime: Runtime = importlib.import_module(f"zoo.export.runtimes.{MODULES[name]}")
+    return runtime
+
+
+def missing(name: str) -> str | None:
+    """Why a runtime cannot be used here, with what to install; ``None`` where it can.
+
+    Raises:
+        ZooError: there is none of this name.
+    """
+    return find_runtime(name).lack()

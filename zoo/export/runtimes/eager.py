@@ -1,0 +1,75 @@
+"""PyTorch itself, operator by operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import ZooError
+from zoo.export.signature import Network
+
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def lack() -> None:
+    """PyTorch is always there."""
+
+
+def prepare(network: Network, example: Sequence[Tensor], precision: str, num_threads: int | None) -> EagerSession:
+    """See :class:`zoo.export.runtimes.Runtime`."""
+    return EagerSession(as_precision(network, precision), precision, num_threads)
+
+
+class EagerSession:
+    """A network in PyTorch, or a compiled function in its place.
+
+    Attributes:
+        precision: what it computes in.
+    """
+
+    def __init__(self, network: Callable[..., tuple[Tensor, ...]], precision: str, num_threads: int | None):
+        self.network = network
+        self.precision = precision
+        self.num_threads = num_threads
+
+    def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
+        """The outputs of the network."""
+        images = tuple(x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in inputs)
+        with (
+            torch.inference_mode(),
+            threads(self.num_threads),
+            torch.autocast(images[0].device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+        ):
+            outputs = self.network(*images)
+        return tuple(out.float() if out.dtype == torch.bfloat16 else out for out in outputs)
+
+
+def as_precision(network: Network, precision: str) -> Network:
+    """The network with the weights of its layers in this precision; what lies between them stays in float32.
+
+    Raises:
+        ZooError: PyTorch does not compute in it.
+    """
+    if precision not in TYPES:
+        raise ZooError(f"there is no precision {precision!r} here: it is {' or '.join(TYPES)}")
+    for module in network.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
+            module.to(TYPES[precision])
+    return network
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Compute with so many threads; with ``None`` with those that are set."""
+    before = torch.get_num_threads()
+    if number is None or number == before:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,134 @@
+"""What goes into a model and comes out of it, as flat lists of named tensors: what every runtime understands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import InputError
+from zoo.registry import architecture_task
+from zoo.weights import VideoInput, WeightsSpec, channels_of
+
+Size = int | str  # of a dimension; one that has a name may be any
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Names and shapes of the tensors of a network.
+
+    Attributes:
+        inputs: by name, in order; of an online model "frame" and the tensors of the state.
+        outputs: names, in order; of an online model "logits" and the tensors of the new state.
+        gives_dict: the model gives its outputs by name, not one tensor.
+    """
+
+    inputs: dict[str, tuple[Size, ...]]
+    outputs: tuple[str, ...]
+    gives_dict: bool = False
+
+    @property
+    def is_step(self) -> bool:
+        """Whether this is one step of an online model."""
+        return "frame" in self.inputs
+
+    def check(self, given: Sequence[Tensor]) -> None:
+        """Refuse tensors that the network does not take.
+
+        Raises:
+            InputError: there are more or fewer, or one has another shape.
+        """
+        if len(given) != len(self.inputs):
+            raise InputError(f"the model takes {', '.join(self.inputs)}: {len(self.inputs)} tensors, not {len(given)}")
+        for (name, shape), tensor in zip(self.inputs.items(), given, strict=True):
+            if len(shape) != tensor.dim() or any(
+                isinstance(size, int) and size != there for size, there in zip(shape, tensor.shape, strict=True)
+            ):
+                wanted = ", ".join(str(size) for size in shape)
+                raise InputError(f"{name} must have the shape [{wanted}], not {list(tensor.shape)}")
+
+
+class Network(nn.Module):
+    """A model as a function of a flat list of tensors; of an online model, one step.
+
+    Args:
+        model: the model.
+        signature: what goes in and comes out.
+    """
+
+    def __init__(self, model: nn.Module, signature: Signature):
+        super().__init__()
+        self.model: Any = model
+        self.signature = signature
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The outputs in the order of the signature."""
+        if self.signature.is_step:
+            logits, state = self.model.step(inputs[0], inputs[1:])
+            return (logits, *state)
+        out = self.model(*inputs)
+        return tuple(out.values()) if isinstance(out, dict) else (out,)
+
+
+def signature_of(model: Any, example: Sequence[Tensor]) -> Signature:
+    """The signature of ``model``, which is run once on ``example``: its batch and its number of points may be any."""
+    if is_online(model):
+        frame, *state = example
+        inputs = {"frame": frame} | {f"state_{index}": tensor for index, tensor in enumerate(state)}
+        outputs = ("logits", *(f"new_state_{index}" for index in range(len(state))))
+        return Signature({name: ("B", *tensor.shape[1:]) for name, tensor in inputs.items()}, outputs)
+    if example[0].dim() == 5:
+        return Signature({"clip": ("B", *example[0].shape[1:])}, ("logits",))
+    with torch.inference_mode():
+        out = model(*example)
+    shapes: dict[str, tuple[Size, ...]] = {"points": ("B", example[0].shape[1], "N")}
+    if len(example) > 1:
+        shapes["class_ids" if isinstance(out, dict) else "shape_ids"] = ("B",)
+    return Signature(shapes, tuple(out) if isinstance(out, dict) else ("logits",), isinstance(out, dict))
+
+
+def is_online(model: object) -> bool:
+    """Whether ``model`` follows streams frame by frame."""
+    return hasattr(model, "initial_state")
+
+
+def example_inputs(model: Any, example: Any = None) -> tuple[Tensor, ...]:
+    """The tensors for the network of ``model``: those of ``example``, or random ones of batch 1.
+
+    Args:
+        model: one that ``create_model`` made; any where there is an example.
+        example: what the model is called with, a tensor or a tuple of them; of an online model a frame [B, C, H, W] or
+            a clip, whose first frame is taken.
+
+    Raises:
+        InputError: there is no example, and nothing is known about the model's input.
+    """
+    inputs = _random_inputs(model) if example is None else example
+    given = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    if not is_online(model) or len(given) > 1:
+        return given
+    frame = given[0][:, 0] if given[0].dim() == 5 else given[0]
+    height, width = frame.shape[2:]
+    return (frame, *model.initial_state(frame.shape[0], (height, width)))
+
+
+def _random_inputs(model: Any) -> tuple[Tensor, ...]:
+    """Noise of the size that the model's preprocessing gives."""
+    spec = getattr(model, "spec", None)
+    if not isinstance(spec, WeightsSpec):
+        raise InputError("nothing is known about the input of this model: pass an example of it")
+    generator = torch.Generator().manual_seed(SEED)
+    like = next(model.parameters())
+    if isinstance(spec.input, VideoInput):
+        side, channels = spec.input.crop_size, len(spec.input.mean)
+        shape = (1, channels, side, side) if is_online(model) else (1, spec.input.num_frames, channels, side, side)
+        return (torch.randn(shape, generator=generator).to(like),)
+    size = (1, channels_of(spec.input.features), spec.input.num_points)
+    points = (torch.rand(size, generator=generator) * 2 - 1).to(like)
+    if architecture_task(spec.architecture) in ("part_segmentation", "object_detection"):
+        return points, torch.zeros(1, dtype=torch.int64, device=like.device)
+    return (points,)
