@@ -12,6 +12,7 @@ from zoo.ops.points import (
     three_nn_interpolate,
     trilinear_devoxelize,
 )
+from zoo.ops.pointwise import online_pointwise_conv, shifted_pointwise_conv
 from zoo.ops.shift import online_shift, temporal_shift, temporal_shift_
 from zoo.ops.sparse import sparse_voxel_branch, sparse_work
 
@@ -24,7 +25,9 @@ __all__ = [
     "furthest_point_sample",
     "gather_points",
     "group_points",
+    "online_pointwise_conv",
     "online_shift",
+    "shifted_pointwise_conv",
     "sparse_voxel_branch",
     "sparse_work",
     "temporal_shift",
