@@ -45,7 +45,7 @@ class PointwiseConv(nn.Conv1d):
 
 
 def _autocast(x: Tensor) -> bool:
-    return torch.is_autocast_enabled(x.device.type)
+    return not x.is_meta and torch.is_autocast_enabled(x.device.type)
 
 
 class SharedMLP(nn.Module):
