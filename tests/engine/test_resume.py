@@ -180,6 +180,35 @@ def test_the_table_of_a_run_that_was_killed_while_it_saved_lacks_no_epoch(tmp_pa
     assert [row.partition(",")[0] for row in figures(tmp_path / "run")] == ["epoch", "1", "2", "3"]
 
 
+@pytest.mark.parametrize("moment", ["_measure", "_save"])
+def test_a_run_that_was_killed_after_its_last_step_is_measured_and_kept_all_the_same(
+    moment, tmp_path, uninterrupted, monkeypatch, caplog
+):
+    class Killed(BaseException):
+        pass
+
+    original = getattr(module.Run, moment)
+
+    def killed(run, argument):
+        if run.progress.step == run.schedule.num_steps and argument != "last":
+            original(run, argument)
+            raise Killed
+        return original(run, argument)
+
+    config = small_run(tmp_path, keep_every=1)
+    monkeypatch.setattr(module.Run, moment, killed)
+    with pytest.raises(Killed):
+        train(config)
+    monkeypatch.undo()
+    with caplog.at_level(logging.INFO, "zoo.train"):
+        train(dataclasses.replace(config, resume="auto"))
+    assert "going on after step 54 of 54" in caplog.text  # no step is taken again
+    expected, rows = uninterrupted
+    assert figures(tmp_path / "run") == rows
+    for name in ("epoch-0003", "last"):
+        assert same(weights(tmp_path / "run" / name), expected)
+
+
 def test_a_full_disk_is_said_in_a_sentence(tmp_path, monkeypatch):
     def full(path):
         raise OSError(28, "No space left on device")

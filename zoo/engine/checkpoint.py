@@ -110,14 +110,18 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], Progress]:
 
 
 def newest_checkpoint(out: Path) -> tuple[dict[str, Any], Progress] | None:
-    """The whole checkpoint in the run's folder ``out`` that is furthest on; damaged ones are skipped with a warning."""
+    """The whole checkpoint in the run's folder ``out`` that is furthest on; damaged ones are skipped with a warning.
+
+    Of equals it is the one from before the epoch was measured: what was to be written after that is written anew.
+    """
     found = []
     for path in out.glob(f"*/{STATE_NAME}"):
         try:
-            found.append((json.loads(path.read_text())["progress"]["step"], path.parent))
+            progress = Progress(**json.loads(path.read_text())["progress"])
+            found.append((progress.step, -progress.epoch, path.parent))
         except (OSError, ValueError, KeyError, TypeError):
             log.warning("%s is damaged and passed over", path)
-    for _, folder in sorted(found, key=lambda item: item[0], reverse=True):
+    for *_, folder in sorted(found, reverse=True):
         try:
             return load_checkpoint(folder)
         except CheckpointError as error:

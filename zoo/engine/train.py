@@ -210,6 +210,7 @@ class Run:
             if every and self.progress.step % every == 0 and steps.done < per_epoch:
                 self._save("last")
         steps.close()
+        self._save("last")  # measuring may take long, and what ends it should not cost the epoch
         self.progress.epoch += 1
         loss = (self.totals[0] / self.totals[1]).item()
         self.totals.zero_()
