@@ -260,6 +260,17 @@ def test_one_class_alone_is_refused(tmp_path, monkeypatch, capsys):
     assert "the class flat alone: give two" in capsys.readouterr().err
 
 
+def test_a_pass_of_one_sample_is_refused_where_layers_need_more(tmp_path, monkeypatch, capsys):
+    clouds = write_clouds(tmp_path / "clouds")
+    assert run(monkeypatch, *own_clouds_run(tmp_path, clouds, clouds, "--optim.accumulate", 4)) == 2
+    assert "has no statistics for batch normalisation: raise batch_size" in capsys.readouterr().err
+
+
+def test_decoders_are_chosen_by_name():
+    config = parse_config(TrainConfig, ["--model", "tsm_resnet18", "--data.decoder", "frames"])
+    assert config.data.decoder == "frames"
+
+
 def test_the_configuration_is_printed_and_hyphens_do_as_well(tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, *tabletop_run(tmp_path, "--batch-size", 7, "--print-config")) == 0
     assert yaml.safe_load(capsys.readouterr().out)["batch_size"] == 7
