@@ -280,6 +280,17 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog):
     assert caplog.text.count("is not what was written") == 2 and "best" in caplog.text
     with pytest.raises(CheckpointError, match="take another"):
         load_checkpoint(out / "last")
+    (out / "epoch-0001" / checkpoint.STATE_NAME).write_text("{")
+    with pytest.raises(InputError, match=r"no checkpoint in .*run is whole: take them away"):
+        train(small_run(tmp_path, resume="auto"))
+
+
+def test_a_run_that_was_killed_in_its_first_checkpoint_begins_anew(tmp_path):
+    left = tmp_path / "run/.last.part"
+    left.mkdir(parents=True)
+    (left / checkpoint.STATE_NAME).touch()
+    train(small_run(tmp_path, epochs=1, resume="auto"))
+    assert load_checkpoint(tmp_path / "run/last")[1].epoch == 1 and not left.exists()
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):

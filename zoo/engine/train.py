@@ -23,8 +23,8 @@ from zoo.data.shards import FetchAhead
 from zoo.engine import distributed
 from zoo.engine.changes import FIXED, changed_keys
 from zoo.engine.checkpoint import (
-    STATE_NAME,
     Progress,
+    holds_run,
     newest_checkpoint,
     optimizer_state,
     restore_optimizer,
@@ -95,7 +95,7 @@ class Run:
         speak(self.rank == 0)
         sets = sets or open_sets(config.data, config.model)
         found = newest_checkpoint(self.out) if config.resume == "auto" else None
-        if not found and any(self.out.glob(f"*/{STATE_NAME}")):
+        if not found and holds_run(self.out):
             raise InputError(f"{self.out} holds a run: go on with it by --resume auto, or name another folder in --out")
         state, self.progress = found or ({}, Progress())
         distributed.wait_for_all()  # all have looked before one writes
