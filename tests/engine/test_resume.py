@@ -161,6 +161,21 @@ def test_a_signal_to_torchrun_ends_all_processes_after_a_step(tmp_path):
     assert f"after step {load_checkpoint(tmp_path / 'run/last')[1].step}:" in said
 
 
+@pytest.mark.slow
+def test_torchrun_starts_anew_when_a_process_was_killed(tmp_path):
+    small_run(tmp_path)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    arguments = [*torchrun, *command(tmp_path)[1:], "--epochs", "40"]
+    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None and any("epoch 1, loss" in line for line in process.stderr)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 0 and "going on after step" in said, said
+    assert load_checkpoint(tmp_path / "run/last")[1].epoch == 40
+
+
 def test_the_table_of_a_run_that_was_killed_while_it_saved_lacks_no_epoch(tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
