@@ -161,6 +161,21 @@ def test_a_signal_to_torchrun_ends_all_processes_after_a_step(tmp_path):
     assert f"after step {load_checkpoint(tmp_path / 'run/last')[1].step}:" in said
 
 
+@pytest.mark.slow
+def test_torchrun_starts_anew_when_a_process_was_killed(tmp_path):
+    small_run(tmp_path)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    arguments = [*torchrun, *command(tmp_path)[1:], "--epochs", "40"]
+    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None and any("epoch 1, loss" in line for line in process.stderr)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 0 and "going on after step" in said, said
+    assert load_checkpoint(tmp_path / "run/last")[1].epoch == 40
+
+
 def test_the_table_of_a_run_that_was_killed_while_it_saved_lacks_no_epoch(tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
@@ -178,6 +193,35 @@ def test_the_table_of_a_run_that_was_killed_while_it_saved_lacks_no_epoch(tmp_pa
     monkeypatch.undo()
     train(small_run(tmp_path, save_steps=0, resume="auto"))
     assert [row.partition(",")[0] for row in figures(tmp_path / "run")] == ["epoch", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("moment", ["_measure", "_save"])
+def test_a_run_that_was_killed_after_its_last_step_is_measured_and_kept_all_the_same(
+    moment, tmp_path, uninterrupted, monkeypatch, caplog
+):
+    class Killed(BaseException):
+        pass
+
+    original = getattr(module.Run, moment)
+
+    def killed(run, argument):
+        if run.progress.step == run.schedule.num_steps and argument != "last":
+            original(run, argument)
+            raise Killed
+        return original(run, argument)
+
+    config = small_run(tmp_path, keep_every=1)
+    monkeypatch.setattr(module.Run, moment, killed)
+    with pytest.raises(Killed):
+        train(config)
+    monkeypatch.undo()
+    with caplog.at_level(logging.INFO, "zoo.train"):
+        train(dataclasses.replace(config, resume="auto"))
+    assert "going on after step 54 of 54" in caplog.text  # no step is taken again
+    expected, rows = uninterrupted
+    assert figures(tmp_path / "run") == rows
+    for name in ("epoch-0003", "last"):
+        assert same(weights(tmp_path / "run" / name), expected)
 
 
 def test_a_full_disk_is_said_in_a_sentence(tmp_path, monkeypatch):
@@ -251,6 +295,17 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog):
     assert caplog.text.count("is not what was written") == 2 and "best" in caplog.text
     with pytest.raises(CheckpointError, match="take another"):
         load_checkpoint(out / "last")
+    (out / "epoch-0001" / checkpoint.STATE_NAME).write_text("{")
+    with pytest.raises(InputError, match=r"no checkpoint in .*run is whole: take them away"):
+        train(small_run(tmp_path, resume="auto"))
+
+
+def test_a_run_that_was_killed_in_its_first_checkpoint_begins_anew(tmp_path):
+    left = tmp_path / "run/.last.part"
+    left.mkdir(parents=True)
+    (left / checkpoint.STATE_NAME).touch()
+    train(small_run(tmp_path, epochs=1, resume="auto"))
+    assert load_checkpoint(tmp_path / "run/last")[1].epoch == 1 and not left.exists()
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):

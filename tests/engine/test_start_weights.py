@@ -14,7 +14,7 @@ from zoo.engine.data import open_sets
 from zoo.engine.init import init_weights
 from zoo.engine.networks import create_network
 from zoo.engine.optim import create_optimizer, freeze
-from zoo.errors import InputError
+from zoo.errors import CheckpointError, InputError
 
 
 def changed(before, model):
@@ -37,6 +37,13 @@ def test_a_backbone_is_taken_with_its_normalisations_or_without(checkpoint):
     assert changed(before, model) == convolutions
     assert init_weights(model, str(checkpoint)) == len(before) - 2
     assert changed(before, model) == {name for name in before if name.startswith("backbone.")}
+
+
+def test_a_checkpoint_of_another_network_is_refused(checkpoint):
+    with pytest.raises(CheckpointError, match="no tensor has the name and shape of one here"):
+        init_weights(zoo.create_model("pointnet_cls", num_classes=2), str(checkpoint))
+    with pytest.raises(CheckpointError, match="of another backbone"):
+        init_weights(zoo.create_model("tsm_resnet18", num_classes=2), str(checkpoint))
 
 
 def test_an_imagenet_network_is_taken_whole(test_data: Path):

@@ -161,7 +161,7 @@ def test_a_bad_file_is_one_sentence_wherever_it_is_read(workers, part, tmp_path,
     assert run(monkeypatch, *arguments) == 2
     said = capsys.readouterr().err
     assert "bad.ply" in said.splitlines()[-1] and "Traceback" not in said
-    assert run(monkeypatch, *arguments, "--data.bad_files", "skip") == 2
+    assert run(monkeypatch, *arguments, "--data.bad_files", "skip", "--resume", "auto") == 2
     assert "1 of 9 files cannot be read, more than 1%" in capsys.readouterr().err
     listed = {"train": "bad_files.txt", "val": "bad_val_files.txt"}[part]
     assert "bad.ply" in (tmp_path / "run" / listed).read_text()
@@ -232,6 +232,10 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys):
     assert "the data have 2" in capsys.readouterr().err
     assert run(monkeypatch, *tabletop_run(tmp_path, "--data.name", "videos")) == 2
     assert "take another model, or scenes, tabletop" in capsys.readouterr().err
+    assert run(monkeypatch, *tabletop_run(tmp_path, "--model_args", "{width_multiplyer: 0.5}")) == 2
+    assert "model_args.width_multiplyer is no argument of pointnet_sem; did you mean width_" in capsys.readouterr().err
+    assert run(monkeypatch, *tabletop_run(tmp_path, "--model_args", "{width_multiplier: -1}")) == 2
+    assert "pointnet_sem cannot be made with model_args {'width_multiplier': -1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -254,6 +258,17 @@ def test_one_class_alone_is_refused(tmp_path, monkeypatch, capsys):
     shutil.rmtree(clouds / "round")
     assert run(monkeypatch, *own_clouds_run(tmp_path, clouds, clouds)) == 2
     assert "the class flat alone: give two" in capsys.readouterr().err
+
+
+def test_a_pass_of_one_sample_is_refused_where_layers_need_more(tmp_path, monkeypatch, capsys):
+    clouds = write_clouds(tmp_path / "clouds")
+    assert run(monkeypatch, *own_clouds_run(tmp_path, clouds, clouds, "--optim.accumulate", 4)) == 2
+    assert "has no statistics for batch normalisation: raise batch_size" in capsys.readouterr().err
+
+
+def test_decoders_are_chosen_by_name():
+    config = parse_config(TrainConfig, ["--model", "tsm_resnet18", "--data.decoder", "frames"])
+    assert config.data.decoder == "frames"
 
 
 def test_the_configuration_is_printed_and_hyphens_do_as_well(tmp_path, monkeypatch, capsys):

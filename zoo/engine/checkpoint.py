@@ -25,6 +25,7 @@ from zoo.weights import file_sha256
 
 TENSORS_NAME = "training.safetensors"
 STATE_NAME = "training.json"
+_WRITTEN = f"[!.]*/{STATE_NAME}"  # not what was left of one that was never whole
 
 log = logging.getLogger("zoo.train")
 
@@ -110,19 +111,33 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], Progress]:
 
 
 def newest_checkpoint(out: Path) -> tuple[dict[str, Any], Progress] | None:
-    """The whole checkpoint in the run's folder ``out`` that is furthest on; damaged ones are skipped with a warning."""
+    """The whole checkpoint in the run's folder ``out`` that is furthest on; damaged ones are skipped with a warning.
+
+    Of equals it is the one from before the epoch was measured: what was to be written after that is written anew.
+
+    Raises:
+        InputError: there are checkpoints, and none is whole.
+    """
     found = []
-    for path in out.glob(f"*/{STATE_NAME}"):
+    for path in out.glob(_WRITTEN):
         try:
-            found.append((json.loads(path.read_text())["progress"]["step"], path.parent))
+            progress = Progress(**json.loads(path.read_text())["progress"])
+            found.append((progress.step, -progress.epoch, path.parent))
         except (OSError, ValueError, KeyError, TypeError):
             log.warning("%s is damaged and passed over", path)
-    for _, folder in sorted(found, key=lambda item: item[0], reverse=True):
+    for *_, folder in sorted(found, reverse=True):
         try:
             return load_checkpoint(folder)
         except CheckpointError as error:
             log.warning("passed over: %s", error)
+    if holds_run(out):
+        raise InputError(f"no checkpoint in {out} is whole: take them away to begin anew, or name another in --out")
     return None
+
+
+def holds_run(out: Path) -> bool:
+    """Whether there are checkpoints in ``out``, whole or not."""
+    return any(out.glob(_WRITTEN))
 
 
 def _take_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from zoo.data.point_transforms import Axis, PointAugmentation
 from zoo.data.sampling import WINDOW
+from zoo.data.video import Decoder
 from zoo.errors import InputError
 from zoo.weights import IMAGENET_MEAN, IMAGENET_STD
 
@@ -133,7 +134,8 @@ class DataConfig:
             of the frame; for cameras that stand still themselves. `mean` and `std` are not used then. Not of online
             models, which have not seen the whole clip.
         sampling: of videos, see `zoo.data.sampling`.
-        decoder: of videos, "auto", "decord", "pyav" or "torchcodec".
+        decoder: of videos, "auto", "decord", "pyav" or "torchcodec" (an extra) for files, "frames" for nothing but
+            folders of pictures; all but the last read such folders too.
         num_points: that the model sees at once; by default what is usual for the set, and in measuring for the model.
         features: of "clouds" and "scenes", what follows xyz.
         parts: of "scenes", how a large one is divided: "random" points of all of it, or "tiles" or "blocks" of what
@@ -163,7 +165,7 @@ class DataConfig:
     std: tuple[float, float, float] = IMAGENET_STD
     frame_differences: bool = False
     sampling: Literal["uniform", "dense"] = "uniform"
-    decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
+    decoder: Decoder = "auto"
     num_points: int | None = None
     features: list[Literal["rgb", "normals", "intensity", "velocity", "time"]] = field(default_factory=list)
     parts: Literal["random", "tiles", "blocks"] = "random"

@@ -12,7 +12,7 @@ from torch import Tensor, distributed, nn
 
 from zoo.errors import InputError, ZooError
 
-_REFUSED = "zoo/refused"  # how many processes ended by an error of the zoo, which they tell of themselves
+_REFUSED = "refused"  # how many processes ended by an error of the zoo, which they tell of themselves
 
 
 @contextlib.contextmanager
@@ -21,7 +21,9 @@ def joined(device: torch.device) -> Iterator[None]:
     if not _are_many() or distributed.is_initialized():
         yield
         return
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    own, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    distributed.init_process_group(backend, store=_store(), rank=own, world_size=count)
     try:
         yield
     except ZooError:
@@ -37,7 +39,7 @@ def joined(device: torch.device) -> Iterator[None]:
 
 def is_first_to_say(message: str) -> bool:
     """Whether no other of the processes that torchrun started has asked this of the same ``message``."""
-    return not _are_many() or _store().add(f"zoo/said/{message}", 1) == 1
+    return not _are_many() or _store().add(f"said/{message}", 1) == 1
 
 
 def is_first() -> bool:
@@ -95,9 +97,12 @@ def _are_many() -> bool:
 
 
 def _store() -> distributed.Store:
-    """What torchrun keeps for its processes: it is there before they have joined and after they have left."""
+    """What torchrun keeps for its processes: it is there before they have joined and after they have left.
+
+    torchrun keeps the same for processes that it starts anew, which would look for their dead forerunners in it.
+    """
     store, _, _ = next(distributed.rendezvous("env://"))
-    return store
+    return distributed.PrefixStore(f"zoo/attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def is_same_for_all(number: int, device: torch.device) -> bool:

@@ -23,7 +23,7 @@ def init_weights(model: nn.Module, path: str, batch_norms: bool = True) -> int:
         How many tensors were loaded.
 
     Raises:
-        CheckpointError: a convolution of the backbone is not in the file, or has another shape.
+        CheckpointError: a convolution of the backbone is not in the file or has another shape, or nothing fits at all.
     """
     loaded = read_quantized_mobilenet(path) if path.endswith(".npz") else read_checkpoint(path).state_dict
     source = {name.replace(".net.", "."): tensor for name, tensor in loaded.items()}
@@ -37,4 +37,6 @@ def init_weights(model: nn.Module, path: str, batch_norms: bool = True) -> int:
         if found is not None and fits and (batch_norms or not name.startswith(norms)):
             tensor.copy_(found)
             count += 1
+    if not count:
+        raise CheckpointError(f"{path}: no tensor has the name and shape of one here; it is of another network")
     return count

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import logging
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +17,8 @@ from zoo.engine.config import TrainConfig
 from zoo.engine.data import Sets
 from zoo.engine.init import init_weights
 from zoo.engine.optim import freeze, freeze_batch_norms
-from zoo.errors import InputError
-from zoo.registry import architecture_task
+from zoo.errors import InputError, ZooError
+from zoo.registry import architecture_task, find_builder
 from zoo.weights import PointInput, VideoInput, WeightsSpec
 
 log = logging.getLogger("zoo.train")
@@ -63,11 +65,17 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
             )
     try:
         model: Any = create_model(config.model, num_classes=num_classes, **arguments)
+    except ZooError:
+        raise
     except OSError as error:  # of the Hub
         raise InputError(
             f"ImageNet weights cannot be had from the Hub ({' '.join(str(error).split())[:90]}...): start from a "
             "checkpoint by --init.weights FILE, or from nothing by --init.weights none"
         ) from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        if not config.model_args:
+            raise
+        raise InputError(_refused_arguments(config, error)) from error
     if isinstance(sets.input, VideoInput) and sets.input.frame_differences and hasattr(model, "initial_state"):
         raise InputError(
             f"data.frame_differences is not for {config.model}: their scale over a clip knows its future, which an "
@@ -76,7 +84,8 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
     arguments.pop("pretrained_backbone", None)
     model.spec = describe(config, sets, arguments)
     if start and weights not in ("auto", "none"):
-        log.info("%d tensors loaded from %s", init_weights(model, weights, config.init.batch_norms), weights)
+        loaded = init_weights(model, weights, config.init.batch_norms)
+        log.info("%d of %d tensors loaded from %s", loaded, len(model.state_dict()), weights)
         if weights.endswith(".npz") and not (
             arguments.get("tf_padding") and {*config.data.mean, *config.data.std} == {0.5}
         ):
@@ -94,6 +103,20 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
     if config.system.sync_bn and distributed.world_size() > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return model.to(device, memory_format=torch.channels_last if is_video else torch.preserve_format)
+
+
+def _refused_arguments(config: TrainConfig, error: Exception) -> str:
+    """What is wrong with ``config.model_args``, by which no model can be made."""
+    builder = find_builder(config.model)
+    made: Any = get_type_hints(builder)["return"]
+    functions = [builder, *(vars(kind)["__init__"] for kind in made.__mro__ if "__init__" in vars(kind))]
+    known = {name for function in functions for name in inspect.signature(function).parameters}
+    for name in config.model_args:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3, 0.5)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            return f"model_args.{name} is no argument of {config.model}{hint}"
+    return f"{config.model} cannot be made with model_args {config.model_args}: {' '.join(str(error).split())}"
 
 
 def describe(config: TrainConfig, sets: Sets, arguments: dict[str, Any]) -> WeightsSpec:

@@ -23,8 +23,8 @@ from zoo.data.shards import FetchAhead
 from zoo.engine import distributed
 from zoo.engine.changes import FIXED, changed_keys
 from zoo.engine.checkpoint import (
-    STATE_NAME,
     Progress,
+    holds_run,
     newest_checkpoint,
     optimizer_state,
     restore_optimizer,
@@ -95,7 +95,7 @@ class Run:
         speak(self.rank == 0)
         sets = sets or open_sets(config.data, config.model)
         found = newest_checkpoint(self.out) if config.resume == "auto" else None
-        if not found and any(self.out.glob(f"*/{STATE_NAME}")):
+        if not found and holds_run(self.out):
             raise InputError(f"{self.out} holds a run: go on with it by --resume auto, or name another folder in --out")
         state, self.progress = found or ({}, Progress())
         distributed.wait_for_all()  # all have looked before one writes
@@ -210,6 +210,7 @@ class Run:
             if every and self.progress.step % every == 0 and steps.done < per_epoch:
                 self._save("last")
         steps.close()
+        self._save("last")  # measuring may take long, and what ends it should not cost the epoch
         self.progress.epoch += 1
         loss = (self.totals[0] / self.totals[1]).item()
         self.totals.zero_()
@@ -246,9 +247,7 @@ class Run:
             inputs, target = self.mix(*self._next_batch(steps, bad))
             last = part + 1 == optim.accumulate
             with contextlib.nullcontext() if last or self.world_size == 1 else self.network.no_sync():
-                with self._autocast():
-                    outputs = self.network(*inputs)
-                loss, weight = self.loss(map_tensors(Tensor.float, outputs), target)
+                loss, weight = self.loss(map_tensors(Tensor.float, self._outputs(inputs)), target)
                 sums[:2] += torch.stack([loss.detach(), weight])
                 if last:
                     sums[3] = len(bad)
@@ -279,6 +278,19 @@ class Run:
             self.bad_files.add(bad)
             raise InputError(f"no file of a whole batch can be read: {met[0].path} ({met[0].reason}) and the others")
         return map_tensors(lambda tensor: tensor.to(self.device, non_blocking=True), batch)
+
+    def _outputs(self, inputs: tuple[Tensor, ...]) -> Any:
+        """What the network gives."""
+        try:
+            with self._autocast():
+                return self.network(*inputs)
+        except ValueError as error:
+            if len(inputs[0]) > 1:
+                raise
+            raise InputError(
+                "one sample alone has no statistics for batch normalisation: raise batch_size, lower optim.accumulate, "
+                "or take optim.batch_norm frozen"
+            ) from error
 
     def _scale_to_mean(self, sums: Tensor) -> Tensor:
         """By what the last loss of a step is multiplied so that gradients become those of the mean over all samples.
