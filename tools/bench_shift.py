@@ -1,7 +1,7 @@
 """What the temporal shift costs whole networks: tools/bench_shift.py --out model_cards/results.
 
 TSN is the network without a shift; "slices" is TSM that assigns slices, as the authors do, and TSM is this package's.
-They run in turn. "eager" is what ``zoo.optimize`` makes of each for that runtime, "training" a step of SGD. ``ratio``
+They run in turn. "eager" is what ``zoo.optimize`` runs of each in PyTorch itself, "training" a step of SGD. ``ratio``
 is the median over rounds of the time as a share of TSN's in the same round, ``spread`` half the range of its middle
 half. ``MB`` is the most that a process of its own holds during a call beyond what it held before.
 """
@@ -26,6 +26,7 @@ from zoo.bench.tables import write_tables
 from zoo.bench.timing import Call, interleave, peak_memory
 from zoo.cli import exit_code
 from zoo.errors import InputError
+from zoo.export import fast_copy
 from zoo.layers.temporal_shift import TemporalShift
 
 NETWORKS = ("resnet50", "mobilenetv2")
@@ -61,15 +62,15 @@ def call_of(network: str, way: str, mode: str, options: argparse.Namespace) -> C
     clip = torch.rand(options.batch, FRAMES, 3, SIDE, SIDE, device=options.device)
     model: nn.Module = create(network, way).to(torch.device(options.device))
     model.to(memory_format=torch.channels_last)
+    dtype = DTYPES[options.precision]
     if mode == "eager":
-        fast = zoo.optimize(model, clip, runtime="eager", precision=options.precision)
-        return lambda: fast(clip)
+        fast, clip = fast_copy(model, clip).to(dtype), clip.to(dtype)
+        return torch.inference_mode()(lambda: fast(clip))
     optimizer = torch.optim.SGD(model.train().parameters(), lr=1e-3, momentum=0.9)
-    narrow, dtype = options.precision != "fp32", DTYPES[options.precision]
 
     def step() -> None:
         optimizer.zero_grad()
-        with torch.autocast(options.device, dtype, enabled=narrow):
+        with torch.autocast(options.device, dtype, enabled=dtype != torch.float32):
             loss = model(clip).square().mean()
         loss.backward()
         optimizer.step()
