@@ -3,7 +3,7 @@
 TSN is the network without a shift; "slices" is TSM that assigns slices, as the authors do, and TSM is this package's.
 They run in turn. "eager" is what ``zoo.optimize`` runs of each in PyTorch itself, "training" a step of SGD. ``ratio``
 is the median over rounds of the time as a share of TSN's in the same round, ``spread`` half the range of its middle
-half. ``MB`` is the most that a process of its own holds during a call beyond what it held before.
+half. ``MB`` is the most that a process of its own holds during a step beyond what it held before.
 """
 
 from __future__ import annotations
@@ -88,14 +88,16 @@ def rows_of(network: str, mode: str, options: argparse.Namespace) -> list[dict[s
         low, _, high = statistics.quantiles(ratios, n=4)
         row = {"network": network, "mode": mode, "name": way}
         row |= {"ms": f"{statistics.median(milliseconds):.4g}", "ratio": f"{statistics.median(ratios):.3f}"}
-        row |= {"spread": f"{(high - low) / 2:.3f}", "MB": f"{memory_of(network, way, mode, options):.0f}"}
+        row["spread"] = f"{(high - low) / 2:.3f}"
+        if mode == "training":
+            row["MB"] = f"{step_memory(network, way, options):.0f}"
         rows.append(row)
     return rows
 
 
-def memory_of(network: str, way: str, mode: str, options: argparse.Namespace) -> float:
-    """Megabytes that a call takes at most, measured in a process of its own."""
-    command = [sys.executable, __file__, "--memory", network, way, mode]
+def step_memory(network: str, way: str, options: argparse.Namespace) -> float:
+    """Megabytes that a step of training takes at most, measured in a process of its own."""
+    command = [sys.executable, __file__, "--memory", network, way]
     command += ["--device", options.device, "--precision", options.precision, "--batch", str(options.batch)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -104,9 +106,9 @@ def memory_of(network: str, way: str, mode: str, options: argparse.Namespace) ->
 
 
 def print_memory(options: argparse.Namespace) -> None:
-    """Print the memory of a call of the network, the way and the mode that ``--memory`` names."""
-    network, way, mode = options.memory
-    call = call_of(network, way, mode, options)
+    """Print the memory of a step of the network and the way that ``--memory`` names."""
+    network, way = options.memory
+    call = call_of(network, way, "training", options)
     if options.device == "cuda":
         print(peak_memory(call))
         return
@@ -133,7 +135,7 @@ def main() -> int:
     parser.add_argument("--networks", choices=NETWORKS, nargs="+", default=list(NETWORKS))
     parser.add_argument("--modes", choices=MODES, nargs="+", default=list(MODES))
     parser.add_argument("--out", type=Path, help="a folder for shift_MODE_DEVICE.csv and .md")
-    parser.add_argument("--memory", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     return exit_code(lambda: print_memory(options) if options.memory else run(options))
 
