@@ -42,6 +42,7 @@ NETWORKS = {
     "tsm_mobilenetv2_online": (1, 8, 3, 224, 224),
 }
 SAMPLING = ((1, 4096, 1024), (1, 100_000, 4096), (8, 4096, 1024))  # batch, points, samples
+SHIFTED_CONVS = ((256, 64, 56), (512, 128, 28), (1024, 256, 14), (2048, 512, 7), (24, 144, 56), (64, 384, 14))
 MANY_POINTS = 50_000  # with more, what looks at all of them for every sample is left out
 WIDTHS = {"operator": 30, "size": 62, "name": 18, "ms": 9, "ratio": 7, "bandwidth": 10}
 
@@ -107,6 +108,27 @@ def add_shift(bench: Bench, layout: torch.memory_format) -> None:
         lambda x: ops.temporal_shift(x, 8),
         lambda x: reference.temporal_shift(x, 8, 8, False),
     )
+
+
+def add_shifted_convs(bench: Bench) -> None:
+    """The shifted 1x1 convolution at sizes of ResNet50 and MobileNetV2."""
+    for size in SHIFTED_CONVS:
+        add_shifted_conv(bench, *size)
+
+
+def add_shifted_conv(bench: Bench, channels: int, out_channels: int, side: int) -> None:
+    """The shifted 1x1 convolution of 8 frames, against a shift and PyTorch's convolution."""
+    x = bench.rand(8, channels, side, side).contiguous(memory_format=torch.channels_last)
+    weight, bias = bench.rand(out_channels, channels, 1, 1), bench.rand(out_channels)
+    calls: dict[str, Call] = {
+        "call": lambda: ops.shifted_pointwise_conv(x, weight, bias, 8),
+        "shift, conv2d": lambda: F.conv2d(ops.temporal_shift(x, 8), weight, bias),
+        "slices, conv2d": lambda: F.conv2d(shift_by_slices(x, 8, 8), weight, bias),
+        "conv2d": lambda: F.conv2d(x, weight, bias),
+    }
+    moved = (channels + out_channels) * 8 * side**2 * x.element_size()
+    size = f"8 x {channels} x {side} x {side} -> {out_channels}, channels-last"
+    bench.add("shifted_pointwise_conv", size, moved, calls)
 
 
 def add_voxels(bench: Bench, num_points: int = 2048, channels: int = 64, resolution: int = 32) -> None:
@@ -326,6 +348,7 @@ def add_network(bench: Bench, name: str, *size: int) -> None:
 BATCHED = ("voxels", "neighbors")
 PARTS: dict[str, Callable[[Bench], None]] = {
     "shift": add_shifts,
+    "shifted_convs": add_shifted_convs,
     "voxels": add_voxels,
     "sampling": add_samplings,
     "neighbors": add_neighbors,

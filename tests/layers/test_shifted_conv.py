@@ -51,6 +51,22 @@ def test_a_model_learns_the_same() -> None:
         torch.testing.assert_close(gradients[1][name], expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
 
 
+@pytest.mark.parametrize("direction", ["bidirectional", "online"])
+def test_a_shift_that_learns_keeps_nothing_shifted_and_calls_the_hooks_of_its_convolution(direction) -> None:
+    context = ClipContext()
+    context.num_frames = 4
+    shift = TemporalShift(nn.Conv2d(8, 5, 1), context, 0, direction=direction)
+    x = torch.randn(4, 8, 3, 3, requires_grad=True)
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.data_ptr()), lambda none: none):
+        out = shift(x)
+    assert set(kept) == {x.data_ptr(), shift.get_parameter("net.weight").data_ptr()}
+    seen: list[Tensor] = []
+    shift.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    torch.testing.assert_close(shift(x), out)
+    assert len(seen) == 1 and seen[0].shape == x.shape
+
+
 def test_a_stream_is_followed_as_before() -> None:
     model, fast = model_and_copy("tsm_mobilenetv2_online")
     states = [m.initial_state(2, 64) for m in (model, fast)]

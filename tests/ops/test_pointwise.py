@@ -23,11 +23,22 @@ def test_every_share_of_the_channels_comes_from_its_frame() -> None:
     assert online.tolist() == [[0, 0, 1, 1, 1, 1, 1, 1], [1, 1, 2, 2, 2, 2, 2, 2], [2, 2, 3, 3, 3, 3, 3, 3]]
 
 
-def test_what_lies_beyond_the_end_of_a_clip_does_not_count_even_if_it_is_infinite() -> None:
-    x = torch.ones(4, 8, 2, 2)
-    x[2:] = torch.inf  # the second clip
-    out = ops.shifted_pointwise_conv(x, torch.ones(3, 8), None, 2)
-    assert out[0].eq(7).all() and out[1].eq(7).all()  # one channel of eight came from outside
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("side", [1, 2, 5, 12])
+def test_what_lies_beyond_the_ends_of_a_clip_does_not_count_even_if_it_is_infinite(side, memory_format) -> None:
+    x = torch.ones(6, 8, side, side)
+    x[:2] = x[4:] = torch.inf  # the clips around the second one
+    x = x.contiguous(memory_format=memory_format)
+    out = ops.shifted_pointwise_conv(x, torch.ones(40, 8), None, 2)
+    assert out[2:4].eq(7).all()  # one channel of eight came from outside
+    online = ops.shifted_pointwise_conv(x, torch.ones(40, 8), None, 2, direction="online")
+    assert online[2].eq(7).all() and online[3].eq(8).all()
+
+
+def test_gradients_do_not_cross_the_ends_of_a_clip() -> None:
+    x = torch.rand(4, 8, 3, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(ops.shifted_pointwise_conv(x, WEIGHT, None, 2)[2:].sum(), x)
+    assert not gradient[:2].any() and gradient[2:].any()
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -82,7 +82,8 @@ def test_any_size(clips, channels, out_channels, size, shift_div, online, activa
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels last"])
 @pytest.mark.parametrize(
-    "size", [(8, 256, 64, 29, 31), (16, 300, 520, 7, 9), (8, 24, 144, 56, 56), (8, 512, 33, 14, 14)]
+    "size",
+    [(8, 256, 64, 29, 31), (16, 300, 520, 7, 9), (8, 24, 144, 56, 56), (8, 512, 33, 14, 14), (8, 1024, 48, 5, 7)],
 )
 def test_sizes_of_networks(size: tuple[int, ...], layout: str) -> None:
     torch.manual_seed(0)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo import ops
-from zoo.layers.temporal_shift import TemporalShift
+from zoo.layers.temporal_shift import TemporalShift, is_pointwise
 from zoo.ops.pointwise import Activation
 
 
@@ -27,10 +27,10 @@ class ShiftedPointwiseConv(TemporalShift):
         """The same as ``shift``, whose convolution it shares.
 
         Raises:
-            ValueError: what is shifted is no 1x1 convolution.
+            ValueError: what is shifted is no 1x1 convolution, or has hooks.
         """
         if not is_pointwise(shift.net):
-            raise ValueError(f"a shift of a 1x1 convolution is needed, not of {shift.net}")
+            raise ValueError(f"a shift of a 1x1 convolution without hooks is needed, not of {shift.net}")
         conv = cls(shift.net, shift.context, shift.index, shift.shift_div, shift.direction)
         return conv.train(shift.training)
 
@@ -66,24 +66,7 @@ def use_shifted_convs(model: nn.Module) -> list[str]:
     """
     names = []
     for name, module in list(model.named_modules()):
-        if type(module) is TemporalShift and is_pointwise(module.net) and not _has_hooks(module.net):
+        if type(module) is TemporalShift and is_pointwise(module.net):
             model.set_submodule(name, ShiftedPointwiseConv.of(module))
             names.append(name)
     return names
-
-
-def is_pointwise(module: nn.Module) -> bool:
-    """``module`` is a 1x1 convolution that sees every pixel once and all channels."""
-    return (
-        type(module) is nn.Conv2d
-        and module.kernel_size == (1, 1)
-        and module.stride == (1, 1)
-        and module.padding in ((0, 0), "same", "valid")
-        and module.groups == 1
-    )
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    """Somebody wants to be told when ``module`` is called."""
-    hooks: tuple[Any, ...] = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-    return any(hooks)

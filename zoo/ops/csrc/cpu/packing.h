@@ -8,11 +8,11 @@
 namespace zoo {
 
 constexpr int64_t most_rows = 16, most_columns = 64;  // of a tile on any machine
-constexpr int64_t line = 64;                          // bytes
+constexpr int64_t line = 64, page = 4096;             // bytes
 
 inline int64_t round_up(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
 
-// Rows of `count` values are kept this far apart: were it a multiple of 4096 bytes, they would drive each other out of
+// Rows of `count` values are kept this far apart: were it a multiple of a page, they would drive each other out of
 // the caches.
 template <typename W>
 int64_t spaced(int64_t count) {
@@ -24,7 +24,7 @@ std::unique_ptr<W[]> room(int64_t count) {
   return std::unique_ptr<W[]>(new W[count]);
 }
 
-// A matrix [rows, columns] of which a step down and one to the right are so many values.
+// A matrix [rows, columns] of which a step down and one to the right are so many values, and one of them is one.
 template <typename T>
 struct Matrix {
   const T* data;
@@ -51,6 +51,27 @@ std::unique_ptr<W[]> pack_rows(const Matrix<T>& matrix, int64_t stride, int64_t 
   return packed;
 }
 
+// [rows][columns] to [columns][rows], in each so many values from one to the next.
+template <typename W, typename T>
+void transpose(W* to, int64_t to_step, const T* from, int64_t from_step, int64_t rows, int64_t columns) {
+  int64_t done = 0;  // columns
+#if defined(__SSE2__)
+  if constexpr (std::is_same_v<W, float> && std::is_same_v<T, float>)
+    for (; done + 4 <= columns && rows % 4 == 0; done += 4)
+      for (int64_t i = 0; i < rows; i += 4) {
+        const float* square = from + i * from_step + done;
+        __m128 a = _mm_loadu_ps(square), b = _mm_loadu_ps(square + from_step);
+        __m128 c = _mm_loadu_ps(square + 2 * from_step), d = _mm_loadu_ps(square + 3 * from_step);
+        _MM_TRANSPOSE4_PS(a, b, c, d);
+        float* turned = to + done * to_step + i;
+        _mm_storeu_ps(turned, a), _mm_storeu_ps(turned + to_step, b);
+        _mm_storeu_ps(turned + 2 * to_step, c), _mm_storeu_ps(turned + 3 * to_step, d);
+      }
+#endif
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = done; j < columns; ++j) to[j * to_step + i] = static_cast<W>(from[i * from_step + j]);
+}
+
 // The transposed matrix in panels [columns][width] of `width` of its rows, with zeros for rows that there are not.
 template <typename W, typename T>
 std::unique_ptr<W[]> pack_panels(const Matrix<T>& matrix, int64_t width) {
@@ -64,13 +85,10 @@ std::unique_ptr<W[]> pack_panels(const Matrix<T>& matrix, int64_t width) {
       for (int64_t p0 = 0; p0 < depth; p0 += few) {
         const int64_t p1 = std::min(p0 + few, depth);
         const T* from = matrix.data + q * width * matrix.down;
-        if (matrix.down == 1) {
+        if (matrix.down == 1)
           copy_rows(panel + p0 * width, width, from + p0 * matrix.right, matrix.right, p1 - p0, many);
-        } else {
-          for (int64_t j = 0; j < many; ++j)
-            for (int64_t p = p0; p < p1; ++p)
-              panel[p * width + j] = static_cast<W>(from[j * matrix.down + p * matrix.right]);
-        }
+        else
+          transpose(panel + p0 * width, width, from + p0, matrix.down, many, p1 - p0);
         for (int64_t p = p0; p < p1; ++p) std::fill(panel + p * width + many, panel + (p + 1) * width, W(0));
       }
     }
@@ -83,13 +101,6 @@ std::vector<W> padded(const T* values, int64_t count, int64_t step) {
   std::vector<W> all(round_up(count, step) + most_columns, W(0));
   if (values != nullptr) copy_rows(all.data(), 0, values, 0, 1, count);
   return all;
-}
-
-// [rows][columns] to [columns][rows], in each so many values from one to the next.
-template <typename W>
-void transpose(W* to, int64_t to_step, const W* from, int64_t from_step, int64_t rows, int64_t columns) {
-  for (int64_t j = 0; j < columns; ++j)
-    for (int64_t i = 0; i < rows; ++i) to[j * to_step + i] = from[i * from_step + j];
 }
 
 }  // namespace zoo

@@ -15,59 +15,35 @@ struct Output {
   const ShiftedFrames<T>& frames;
   DenseTile<W> tile;
   std::array<W, most_rows * most_columns> buffer;
-  std::array<W, most_columns> nowhere;
-  std::array<W*, most_rows> rows;
 
   // Multiplies, and puts `pixels` from `m` on times `channels` from `c` on into the frames.
   void put(const TileProduct<W>& product, int64_t m, int64_t pixels, int64_t c, int64_t channels) {
-    tile.c = rows.data();
-    const bool direct = std::is_same_v<T, W> && (frames.channels_last ? aim_at_pixels(product, m, pixels, c, channels)
-                                                                      : aim_at_planes(product, m, pixels, c, channels));
-    if (!direct)
-      for (int64_t i = 0; i < product.rows; ++i) rows[i] = buffer.data() + i * product.cols;
+    const bool whole = frames.channels_last ? pixels == product.rows && channels == product.cols
+                                            : channels == product.rows && pixels == product.cols;
+    T* to = nullptr;
+    const bool direct = whole && std::is_same_v<T, W> && find(m, pixels, c, channels, &to);
+    if (direct && to == nullptr) return;
+    if constexpr (std::is_same_v<T, W>) tile.c = to;
+    if (!direct) {
+      tile.c = buffer.data();
+      tile.c_step = product.cols;
+    }
     product.multiply(tile);
     if (!direct) copy_out(product, m, pixels, c, channels);
   }
 
  private:
-  // The rows of a tile are pixels: whether all go to one share, and each to one piece of memory.
-  bool aim_at_pixels(const TileProduct<W>& product, int64_t m, int64_t pixels, int64_t c, int64_t channels) {
-    if (channels < product.cols) return false;
-    if (frames.shares.size() == 1) {
-      T* to = frames.shares[0].data + m * frames.channels + c;
-      for (int64_t i = 0; i < product.rows; ++i) aim(i, to + i * frames.channels);
-      for (int64_t i = pixels; i < product.rows; ++i) rows[i] = nowhere.data();
-      return true;
+  // Whether all goes to one share, row by row, and where; none where it goes nowhere.
+  bool find(int64_t m, int64_t pixels, int64_t c, int64_t channels, T** to) {
+    for (const Share<T>& share : frames.shares) {
+      if (c < share.begin || c + channels > share.end) continue;
+      tile.c_step = frames.channels_last ? share.channels : frames.pixels;
+      if (frames.channels_last) return frames.in_one_piece(share, m, m + pixels, c, to);
+      const int64_t p = m % frames.pixels;
+      *to = frames.at(share, frames.frame(share, m / frames.pixels), c, p);
+      return p + pixels <= frames.pixels;
     }
-    const Share<T>* only = nullptr;
-    frames.for_shares(c, c + channels, [&](const Share<T>& share, int64_t first, int64_t last) {
-      if (last - first == channels) only = &share;
-    });
-    if (only == nullptr) return false;
-    aim_nowhere();
-    frames.for_frames(m, m + pixels, [&](int64_t f, int64_t p, int64_t count, int64_t done) {
-      T* to = frames.at(*only, frames.frame(*only, f), c, p);
-      for (int64_t i = 0; i < count && to != nullptr; ++i) aim(done + i, to + i * only->channels);
-    });
-    return true;
-  }
-
-  // The rows of a tile are channels: whether its pixels lie in one frame.
-  bool aim_at_planes(const TileProduct<W>& product, int64_t m, int64_t pixels, int64_t c, int64_t channels) {
-    const int64_t p = m % frames.pixels;
-    if (pixels < product.cols || p + pixels > frames.pixels) return false;
-    aim_nowhere();
-    frames.for_shares(c, c + channels, [&](const Share<T>& share, int64_t first, int64_t last) {
-      T* to = frames.at(share, frames.frame(share, m / frames.pixels), first, p);
-      for (int64_t i = 0; i < last - first && to != nullptr; ++i) aim(first - c + i, to + i * frames.pixels);
-    });
-    return true;
-  }
-
-  void aim_nowhere() { rows.fill(nowhere.data()); }
-
-  void aim(int64_t row, T* to) {
-    if constexpr (std::is_same_v<T, W>) rows[row] = to;
+    return false;
   }
 
   void copy_out(const TileProduct<W>& product, int64_t m, int64_t pixels, int64_t c, int64_t channels) {
@@ -85,6 +61,26 @@ struct Output {
   }
 };
 
+// The pixels [begin, end) of channels-last frames as rows of a matrix: as they lie, where they can be read that way,
+// else in `room`, `stride` apart. Rows a multiple of a page apart would drive each other out of the first cache.
+template <typename W, typename T>
+Pieces<W> pieces_of(const ShiftedFrames<const T>& x, int64_t begin, int64_t end, int64_t rows, W* room,
+                    int64_t stride) {
+  Pieces<W> pieces{};
+  if constexpr (std::is_same_v<T, W>) {
+    bool lie_well = end - begin == rows && x.shares.size() <= most_pieces;
+    for (size_t i = 0; i < x.shares.size() && lie_well; ++i) {
+      const Share<const T>& share = x.shares[i];
+      lie_well = share.channels * sizeof(T) % page != 0 && x.in_one_piece(share, begin, end, share.begin, &pieces[i].a);
+      pieces[i].a_step = share.channels;
+      pieces[i].depth = share.end - share.begin;
+    }
+    if (lie_well) return pieces;
+  }
+  gather_pixels(room, stride, x, begin, end, 0, x.channels);
+  return {{{room, stride, x.channels}}};
+}
+
 // out = x times `weight` [channels of out, channels of x], plus the bias, within [low, high].
 template <typename T>
 void multiply(const ShiftedFrames<T>& out, const ShiftedFrames<const T>& x, const Matrix<T>& weight, const T* bias,
@@ -92,33 +88,39 @@ void multiply(const ShiftedFrames<T>& out, const ShiftedFrames<const T>& x, cons
   using W = Wide<T>;
   const TileProduct<W>& product = tile_product<W>();
   const int64_t depth = weight.columns, channels = weight.rows, pixels = x.all_pixels(), stride = spaced<W>(depth);
-  const auto biases = padded<W>(bias, channels, product.rows), zeros = padded<W, T>(nullptr, most_columns, 1);
-  const Output<T, W> empty{out,
-                           {nullptr, nullptr, stride, product.cols, depth, false, nullptr, zeros.data(), zeros.data(),
-                            static_cast<W>(low), static_cast<W>(high)},
-                           {},
-                           {},
-                           {}};
+  const auto biases = padded<W>(bias, channels, product.rows);
+  Output<T, W> empty{out, {}, {}};
+  empty.tile.b_step = product.cols;
+  empty.tile.low = static_cast<W>(low);
+  empty.tile.high = static_cast<W>(high);
   if (x.channels_last) {
     // Rows are pixels: as many tiles of them at a time as stay in the second cache.
-    const int64_t tiles = std::clamp<int64_t>((int64_t{1} << 15) / (product.rows * depth), 1, 8);
+    constexpr int64_t most_tiles = 16;
+    const int64_t tiles = std::clamp<int64_t>((int64_t{1} << 15) / (product.rows * depth), 1, most_tiles);
     const int64_t block = tiles * product.rows, blocks = (pixels + block - 1) / block;
     const auto panels = pack_panels<W>(weight, product.cols);
     parallel(blocks, block * (depth + channels), [&](int64_t begin, int64_t end) {
       Output<T, W> output = empty;
+      DenseTile<W>& tile = output.tile;
       const auto a = room<W>(block * stride);
       std::fill_n(a.get(), block * stride, W(0));
-      DenseTile<W>& tile = output.tile;
+      std::array<Pieces<W>, most_tiles> pieces;
       for (int64_t m = begin * block; m < std::min(end * block, pixels); m += block) {
         const int64_t last = std::min(m + block, pixels);
-        gather_pixels(a.get(), stride, x, m, last, 0, depth);
-        for (int64_t c = 0; c < channels; c += product.cols)
-          for (int64_t i = m; i < last; i += product.rows) {
-            tile.a = a.get() + (i - m) * stride;
-            tile.b = panels.get() + c * depth;
-            tile.by_col = biases.data() + c;
-            output.put(product, i, std::min(product.rows, last - i), c, std::min(product.cols, channels - c));
+        for (int64_t i = m, k = 0; i < last; i += product.rows, ++k)
+          pieces[k] =
+              pieces_of(x, i, std::min(i + product.rows, last), product.rows, a.get() + (i - m) * stride, stride);
+        for (int64_t c = 0; c < channels; c += product.cols) {
+          const int64_t many = std::min(product.cols, channels - c);
+          const TileProduct<W>& fitting = product.fitting(many);
+          tile.b = panels.get() + c * depth;
+          tile.by_col = biases.data() + c;
+          for (int64_t i = m, k = 0; i < last; i += product.rows, ++k) {
+            tile.pieces = pieces[k];
+            tile.soon = c == 0 && i + block < pixels ? x.pixel(i + block) : nullptr;
+            output.put(fitting, i, std::min(product.rows, last - i), c, many);
           }
+        }
       }
     });
     return;
@@ -135,9 +137,9 @@ void multiply(const ShiftedFrames<T>& out, const ShiftedFrames<const T>& x, cons
       const int64_t many = std::min(product.cols, pixels - m);
       gather_planes(b.get(), product.cols, x, m, m + many, 0, depth);
       for (int64_t c = 0; c < channels; c += product.rows) {
-        tile.a = rows.get() + c * stride;
+        tile.pieces = {{{rows.get() + c * stride, stride, depth}}};
         tile.by_row = biases.data() + c;
-        output.put(product, m, many, c, std::min(product.rows, channels - c));
+        output.put(product.fitting(many), m, many, c, std::min(product.rows, channels - c));
       }
     }
   });
@@ -179,10 +181,13 @@ void multiply_over_pixels(const Tensor& out, const ShiftedFrames<const T>& grad,
     const auto a = room<W>(grad.channels_last ? depth * a_step : tall_block * a_step), b = room<W>(depth * b_step);
     const int64_t plane = spaced<W>(depth);
     const auto planes = room<W>(product.cols * plane);
-    std::array<W*, most_rows> into;
-    constexpr W infinity = std::numeric_limits<W>::infinity();
-    DenseTile<W> tile{nullptr,     nullptr,      a_step,       b_step,    0,       grad.channels_last,
-                      into.data(), zeros.data(), zeros.data(), -infinity, infinity};
+    DenseTile<W> tile{};
+    tile.b_step = b_step;
+    tile.c_step = padded_columns;
+    tile.by_col = zeros.data();
+    tile.high = std::numeric_limits<W>::infinity();
+    tile.low = -tile.high;
+    tile.by_columns = grad.channels_last;
     for (int64_t task = begin; task < end; ++task) {
       const int64_t s = task / (down * across), r0 = task / across % down * tall_block, c0 = task % across * wide_block;
       const int64_t tall = round_up(std::min(tall_block, rows - r0), product.rows);
@@ -190,9 +195,8 @@ void multiply_over_pixels(const Tensor& out, const ShiftedFrames<const T>& grad,
       const int64_t first = s * slice, last = std::min(first + slice, pixels);
       W* slab = sums.get() + s * padded_rows * padded_columns + r0 * padded_columns + c0;
       for (int64_t m = first; m < std::max(last, first + 1); m += depth) {
-        tile.depth = std::clamp<int64_t>(last - m, 0, depth);
+        const int64_t steps = std::clamp<int64_t>(last - m, 0, depth), end_pixel = m + steps;
         tile.onto = m > first;
-        const int64_t end_pixel = m + tile.depth;
         if (grad.channels_last) {
           gather_pixels(a.get(), a_step, grad, m, end_pixel, r0, tall);
           gather_pixels(b.get(), b_step, x, m, end_pixel, c0, width);
@@ -200,14 +204,14 @@ void multiply_over_pixels(const Tensor& out, const ShiftedFrames<const T>& grad,
           gather_planes(a.get(), a_step, grad, m, end_pixel, r0, tall);
           for (int64_t c = 0; c < width; c += product.cols) {
             gather_planes(planes.get(), plane, x, m, end_pixel, c0 + c, product.cols);
-            transpose(b.get() + c, b_step, planes.get(), plane, product.cols, tile.depth);
+            transpose(b.get() + c, b_step, planes.get(), plane, product.cols, steps);
           }
         }
         for (int64_t c = 0; c < width; c += product.cols)
           for (int64_t r = 0; r < tall; r += product.rows) {
-            for (int64_t i = 0; i < product.rows; ++i) into[i] = slab + (r + i) * padded_columns + c;
-            tile.a = a.get() + (grad.channels_last ? r : r * a_step);
+            tile.pieces = {{{a.get() + (grad.channels_last ? r : r * a_step), a_step, steps}}};
             tile.b = b.get() + c;
+            tile.c = slab + r * padded_columns + c;
             product.multiply(tile);
           }
       }

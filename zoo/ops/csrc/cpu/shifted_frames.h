@@ -33,6 +33,22 @@ struct ShiftedFrames {
     return frame == nullptr ? nullptr : frame + (channels_last ? p * share.channels + c : c * pixels + p);
   }
 
+  // Where most channels of a pixel are, of channels-last frames.
+  const char* pixel(int64_t m) const {
+    const Share<T>& most = shares.back();
+    return reinterpret_cast<const char*>(most.data + m * most.channels);
+  }
+
+  // Whether the share of the pixels [begin, end) of channels-last frames lies in one piece, or there is none of it, and
+  // if so where channel `c` of the first one is.
+  bool in_one_piece(const Share<T>& share, int64_t begin, int64_t end, int64_t c, T** at) const {
+    const int64_t first = begin / pixels, last = (end - 1) / pixels;
+    int64_t there = 0;
+    for (int64_t f = first; f <= last; ++f) there += frame(share, f) != nullptr;
+    *at = there == 0 ? nullptr : share.data + (begin + share.offset * pixels) * share.channels + c;
+    return there == 0 || there == last - first + 1;
+  }
+
   // f(frame, first pixel in it, how many, how many came before) for the frames that the pixels [begin, end) lie in.
   template <typename F>
   void for_frames(int64_t begin, int64_t end, const F& f) const {

@@ -1,0 +1,162 @@
+"""What the temporal shift costs whole networks: tools/bench_shift.py --out model_cards/results.
+
+TSN is the network without a shift; "slices" is TSM that assigns slices, as the authors do, and TSM is this package's.
+They run in turn. "eager" is what ``zoo.optimize`` runs of each in PyTorch itself, "training" a step of SGD. ``ratio``
+is the median over rounds of the time as a share of TSN's in the same round, ``spread`` half the range of its middle
+half. ``MB`` is the most that a process of its own holds during a step beyond what it held before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import zoo
+from zoo.bench.machine import machine
+from zoo.bench.peers import shift_by_slices
+from zoo.bench.tables import write_tables
+from zoo.bench.timing import Call, interleave, peak_memory
+from zoo.cli import exit_code
+from zoo.errors import InputError
+from zoo.export import fast_copy
+from zoo.layers.temporal_shift import TemporalShift
+
+NETWORKS = ("resnet50", "mobilenetv2")
+MODES = ("eager", "training")
+WAYS = ("TSN", "slices", "TSM")
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FRAMES, SIDE = 8, 224
+
+
+class ShiftBySlices(TemporalShift):
+    """The shift as the authors' code has it."""
+
+    def on_clips(self, x: Tensor) -> Tensor:
+        """See there."""
+        return self.net(shift_by_slices(x, self.context.num_frames, self.shift_div))
+
+
+def create(network: str, way: str) -> nn.Module:
+    """A network in one of the ways."""
+    torch.manual_seed(0)
+    model: nn.Module = zoo.create_model(f"{'tsn' if way == 'TSN' else 'tsm'}_{network}")
+    if way == "slices":
+        for name, module in list(model.named_modules()):
+            if type(module) is TemporalShift:
+                slices = ShiftBySlices(module.net, module.context, module.index, module.shift_div, module.direction)
+                model.set_submodule(name, slices)
+    return model
+
+
+def call_of(network: str, way: str, mode: str, options: argparse.Namespace) -> Call:
+    """What is timed: a forward pass of what is optimised, or a step of training."""
+    clip = torch.rand(options.batch, FRAMES, 3, SIDE, SIDE, device=options.device)
+    model: nn.Module = create(network, way).to(torch.device(options.device))
+    model.to(memory_format=torch.channels_last)
+    dtype = DTYPES[options.precision]
+    if mode == "eager":
+        fast, clip = fast_copy(model, clip).to(dtype), clip.to(dtype)
+        return torch.inference_mode()(lambda: fast(clip))
+    optimizer = torch.optim.SGD(model.train().parameters(), lr=1e-3, momentum=0.9)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(options.device, dtype, enabled=dtype != torch.float32):
+            loss = model(clip).square().mean()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def rows_of(network: str, mode: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row for each way."""
+    calls = {way: call_of(network, way, mode, options) for way in WAYS}
+    times = interleave(calls, options.runs, options.device, CLOCKS[options.clock])
+    rows = []
+    for way, milliseconds in times.items():
+        ratios = [ms / base for ms, base in zip(milliseconds, times["TSN"], strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4)
+        row = {"network": network, "mode": mode, "name": way}
+        row |= {"ms": f"{statistics.median(milliseconds):.4g}", "ratio": f"{statistics.median(ratios):.3f}"}
+        row["spread"] = f"{(high - low) / 2:.3f}"
+        if mode == "training":
+            row["MB"] = f"{step_memory(network, way, options):.0f}"
+        rows.append(row)
+    return rows
+
+
+def step_memory(network: str, way: str, options: argparse.Namespace) -> float:
+    """Megabytes that a step of training takes at most, measured in a process of its own."""
+    command = [sys.executable, __file__, "--memory", network, way]
+    command += ["--device", options.device, "--precision", options.precision, "--batch", str(options.batch)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(f"the memory of {network}, {way}, could not be measured: {done.stderr.strip()[-300:]}")
+    return float(done.stdout)
+
+
+def print_memory(options: argparse.Namespace) -> None:
+    """Print the memory of a step of the network and the way that ``--memory`` names."""
+    network, way = options.memory
+    call = call_of(network, way, "training", options)
+    if options.device == "cuda":
+        print(peak_memory(call))
+        return
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # what was held at most is forgotten
+    call()
+    print(_resident("VmHWM") - before)
+
+
+def _resident(what: str) -> float:
+    """Megabytes that the process holds in memory, or held at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1e3
+
+
+def main() -> int:
+    """Run the benchmark; 0 on success."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=list(DTYPES), default="fp32", help="training: by autocast")
+    parser.add_argument("--batch", type=int, default=1, help="clips of 8 frames at a time (default: 1)")
+    parser.add_argument("--runs", type=int, default=20, help="rounds (default: 20)")
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu: of all threads, on a busy machine")
+    parser.add_argument("--networks", choices=NETWORKS, nargs="+", default=list(NETWORKS))
+    parser.add_argument("--modes", choices=MODES, nargs="+", default=list(MODES))
+    parser.add_argument("--out", type=Path, help="a folder for shift_MODE_DEVICE.csv and .md")
+    parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    return exit_code(lambda: print_memory(options) if options.memory else run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Time what was asked for, print it and write it down."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("there is no GPU: leave out --device cuda")
+    about = machine(options.device) | {"precision": options.precision, "rounds": str(options.runs)}
+    about |= {"clips": f"{options.batch} x {FRAMES} x {SIDE} x {SIDE}", "time": options.clock}
+    for mode in options.modes:
+        rows = []
+        for network in options.networks:
+            for row in rows_of(network, mode, options):
+                print("  ".join(f"{value:<12}" for value in row.values()), flush=True)
+                rows.append(row)
+        if options.out:
+            write_tables(
+                f"The cost of the temporal shift, {mode}", rows, about, options.out / f"shift_{mode}_{options.device}"
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
