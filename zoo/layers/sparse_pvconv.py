@@ -1,4 +1,4 @@
-"""Point-voxel convolution at inference, computed where there is something to compute; docs/sparse_voxels.md."""
+"""Point-voxel convolution at inference, computed where there is something to compute; zoo/ops/sparse_reference.py."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from zoo import ops
 from zoo.layers.cloud import Positions, cloud_of
 from zoo.layers.pvconv import PVConv, SqueezeExcitation3d
 from zoo.layers.sparse_costs import dense_branch, measure, products
+from zoo.ops.autocast import is_autocast
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,7 @@ class SparsePVConv(nn.Module):
 
     def voxel_branch(self, features: Tensor, plan: ops.VoxelPlan) -> Tensor:
         """Features [B, C, N] of a plan's points to [B, C', N], the cheaper way."""
-        kind = features.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else features.dtype
+        dtype = torch.get_autocast_dtype(features.device.type) if is_autocast(features) else features.dtype
         if not torch.compiler.is_compiling():
             self.choice = self._choose(features, plan, dtype)
         if not self.choice.sparse:

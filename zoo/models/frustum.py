@@ -86,7 +86,8 @@ class FrustumNet(nn.Module):
         check_points(points, self.in_channels)
         classes = one_hot("class_ids", class_ids, self.num_classes, points)
         mask_logits = self.inst_seg_net(points, classes)
-        coords, mean = sample_foreground(points[:, :3], mask_logits, self.num_points_per_object, generator)
+        draws = draw(points, generator)
+        coords, mean = sample_foreground(points[:, :3], mask_logits, self.num_points_per_object, draws)
         offset = self.center_reg_net(coords, classes)
         box_features = self.box_est_net.forward_features(coords - offset.unsqueeze(2), classes)
         return {"mask_logits": mask_logits, "center_reg": mean + offset, "box_features": box_features}
@@ -140,16 +141,27 @@ class FrustumNet(nn.Module):
         raise ValueError("a frustum network has no classifier to reset: its classes are an input, so build a new one")
 
 
-def sample_foreground(
-    coords: Tensor, mask_logits: Tensor, num_points: int, generator: torch.Generator | None = None
-) -> tuple[Tensor, Tensor]:
+def draw(points: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """A random number for every one of ``points`` [B, C, N], by which foreground points are chosen, float32 [B, N].
+
+    Args:
+        points: the frustums.
+        generator: on any device; by default torch's own.
+    """
+    size = points.shape[0], points.shape[2]
+    if generator is None:  # which a compiler traces with sizes that it does not know; with a generator it does not
+        return torch.rand(size, device=points.device)
+    return torch.rand(size, generator=generator, device=generator.device).to(points.device)
+
+
+def sample_foreground(coords: Tensor, mask_logits: Tensor, num_points: int, draws: Tensor) -> tuple[Tensor, Tensor]:
     """Draw points of the object and centre them: all of them equally often, give or take one, in random order.
 
     Args:
         coords: [B, 3, N].
         mask_logits: [B, 2, N]; a point belongs to the object where the second is the greater.
         num_points: M.
-        generator: on any device; by default torch's own.
+        draws: the random order, [B, N] in [0, 1).
 
     Returns:
         [B, 3, M] about the mean of the object's points, and that mean [B, 3]; zeros where there is no such point.
@@ -159,9 +171,7 @@ def sample_foreground(
     masked = torch.where(mask.unsqueeze(1), coords, 0)
     precise = torch.promote_types(coords.dtype, torch.float32)
     mean = (masked.sum(dim=2, dtype=precise) / count).to(coords.dtype)
-    device = coords.device if generator is None else generator.device
-    scores = torch.rand(mask.shape, generator=generator, device=device).to(coords.device)
-    order = scores.masked_fill(~mask, 2).argsort(dim=1, stable=True)  # the object's points first
+    order = draws.masked_fill(~mask, 2).argsort(dim=1, stable=True)  # the object's points first
     position = torch.arange(num_points, device=coords.device)
     chosen = order.gather(1, position % count).unsqueeze(1).expand(-1, 3, -1)
     return masked.gather(2, chosen) - mean.unsqueeze(2), mean
