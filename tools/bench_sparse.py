@@ -46,7 +46,7 @@ NETWORKS = {  # what they are called with, channels and points, and where those 
     "pvcnnpp_sem_c1": (9, 8192, clouds.room),
 }
 DENSE_GRIDS = 5  # of the widest layer, that a dense network holds at a time, with what its convolutions work in
-FEWEST, SECONDS = 3, 40.0  # runs of a thing, and for how long they may go on
+FEWEST, SECONDS = 2, 40.0  # runs of a thing, and for how long they may go on
 Make = Callable[[int], Tensor]
 Row = dict[str, Any]
 
@@ -93,14 +93,11 @@ def branches(runs: int) -> Iterator[Row]:
     for make in (clouds.chair, clouds.room, clouds.sphere):
         for with_se in (False, True):
             branch, half = (Branch(RESOLUTION, with_se, make(POINTS), d) for d in (torch.float32, torch.bfloat16))
-            calls = {
-                "sparse": branch.sparse,
-                "dense": branch.dense,
-                "sparse bf16": half.sparse,
-                "dense bf16": half.dense,
-            }
-            what = f"voxel branch{' with SE' if with_se else ''}, {make.__name__}"
-            yield from timed(what, f"1 x {CHANNELS} x {POINTS}, R = {RESOLUTION}", calls, runs)
+            what, size = f"voxel branch{' with SE' if with_se else ''}, {make.__name__}", f"R = {RESOLUTION}"
+            dense = {"sparse": branch.sparse, "dense": branch.dense, "dense bf16": half.dense}
+            yield from timed(what, size, dense, runs)
+            # By themselves: what a dense run leaves of caches and memory slows down what follows it.
+            yield from timed(f"{what}, by itself", size, {"sparse": branch.sparse, "sparse bf16": half.sparse}, runs)
 
 
 def networks(runs: int) -> Iterator[Row]:
@@ -226,9 +223,10 @@ def timed(what: str, size: str, calls: Mapping[str, Call], runs: int) -> list[Ro
     started = time.perf_counter()
     for call in calls.values():
         call()
-    fit = int(SECONDS / (time.perf_counter() - started)) - WARM_UP
+    fit = int(SECONDS / (time.perf_counter() - started))
+    warm_up = min(WARM_UP, fit // FEWEST)
     computed = {way: Computed(call) for way, call in calls.items()}
-    times, others = interleave_quietly(computed, max(FEWEST, min(runs, fit)), SECONDS)
+    times, others = interleave_quietly(computed, max(FEWEST, min(runs, fit - warm_up)), SECONDS, warm_up)
     median, least = medians(times), {way: min(values) for way, values in times.items()}
     cpu = {way: min(call.times) for way, call in computed.items()}
     return [

@@ -39,7 +39,7 @@ def interleave(calls: Mapping[str, Call], runs: int, device: str = "cpu") -> dic
 
 
 def interleave_quietly(
-    calls: Mapping[str, Call], runs: int, seconds: float
+    calls: Mapping[str, Call], runs: int, seconds: float, warm_up: int = WARM_UP
 ) -> tuple[dict[str, list[float]], float | None]:
     """The same on a machine that is shared: of all rounds those count during which other programs computed the least.
 
@@ -47,21 +47,22 @@ def interleave_quietly(
         calls: by name.
         runs: rounds that count.
         seconds: for which to go on, at the most, until as many rounds were quiet; there are ``runs`` in any case.
+        warm_up: rounds before, that do not count.
 
     Returns:
         Milliseconds of each run, by name, and how many processors others had meanwhile; None where it is not told.
     """
     rounds: list[tuple[float, dict[str, float]]] = []
     started = time.perf_counter()
-    while len(rounds) < WARM_UP + runs or (
-        time.perf_counter() - started < seconds and sum(others < QUIET for others, _ in rounds[WARM_UP:]) < runs
+    while len(rounds) < warm_up + runs or (
+        time.perf_counter() - started < seconds and sum(others < QUIET for others, _ in rounds[warm_up:]) < runs
     ):
         began, busy, own = time.perf_counter(), busy_seconds(), time.process_time()
         times = {name: _time_on_cpu(call) for name, call in calls.items()}
         passed, after = time.perf_counter() - began, busy_seconds()
         others = 0.0 if busy is None or after is None else after - busy - (time.process_time() - own)
         rounds.append((max(0.0, others) / passed, times))
-    counted = sorted(rounds[WARM_UP:], key=lambda each: each[0])[:runs]
+    counted = sorted(rounds[warm_up:], key=lambda each: each[0])[:runs]
     mean = None if busy is None else statistics.fmean(others for others, _ in counted)
     return {name: [times[name] for _, times in counted] for name in calls}, mean
 
