@@ -9,6 +9,8 @@ import os
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -95,15 +97,33 @@ def test_every_network_at_any_width(name: str, width: float, always_sparse: None
 
 
 @native_only
-def test_real_clouds(test_data, always_sparse: None) -> None:
-    model = random_statistics(zoo.create_model("pvcnn_sem_c1", width_multiplier=0.25, in_channels=3))
+@pytest.mark.parametrize("name", ["pvcnn_sem_c1", "pvcnn_part_c1", "pvcnnpp_sem_c1"])
+def test_real_clouds(name: str, test_data, always_sparse: None) -> None:
+    torch.manual_seed(0)
+    model = random_statistics(zoo.create_model(name, width_multiplier=0.25, in_channels=3))
+    ids = [torch.tensor([0])] if "part" in name else []
     tabletop = np.load(test_data / "points/mosd_tabletop.npz")
     ground = np.load(test_data / "points/isprs_ground.npz")
     scenes = [tabletop["points_halfmm"][: tabletop["offsets"][1]] / 2000, ground["points"][: ground["offsets"][1]]]
     for scene in scenes:
         chosen = scene[:: max(1, len(scene) // 8000)]
         cloud = torch.from_numpy(np.ascontiguousarray(chosen.T)).float().unsqueeze(0)
-        compare(model, cloud - cloud.mean(dim=2, keepdim=True))
+        cloud = cloud - cloud.mean(dim=2, keepdim=True)
+        compare(model, cloud / cloud.abs().max(), *ids)  # which touches the border of a grid that is not normalised
+
+
+@native_only
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_layers_of_any_kind(always_sparse: None, data: st.DataObject) -> None:
+    draw = data.draw
+    channels, out_channels = draw(st.integers(1, 40)), draw(st.integers(8, 70))
+    resolution, with_se, normalize = draw(st.integers(1, 20)), draw(st.booleans()), draw(st.booleans())
+    batch, num_points, size = draw(st.integers(1, 3)), draw(st.integers(1, 900)), draw(st.sampled_from([0.1, 1.0, 2.0]))
+    torch.manual_seed(draw(st.integers(0, 99)))
+    layer = random_statistics(PVConv(channels, out_channels, resolution, with_se, normalize))
+    points = size * (2 * torch.rand(batch, 3, num_points) - 1)
+    assert compare(layer, torch.randn(batch, channels, num_points), points).choice.sparse
 
 
 @native_only
@@ -133,10 +153,14 @@ def test_costs_are_measured() -> None:
 
 
 @native_only
-def test_one_point_is_cheap_and_a_full_grid_is_no_worse_than_dense() -> None:
+def test_one_point_is_cheap_and_a_full_grid_is_not() -> None:
     layer = sparse_voxel_branches(PVConv(32, 32, 16).eval())
     layer(torch.randn(1, 32, 1), torch.randn(1, 3, 1))
-    assert layer.choice.sparse and layer.choice.seconds < layer.choice.dense_seconds
+    one_point = layer.choice
+    assert one_point.sparse and one_point.seconds < one_point.dense_seconds
+    layer(torch.randn(1, 32, 20000), torch.rand(1, 3, 20000) * 2 - 1)
+    assert layer.choice.seconds > 2 * one_point.seconds
+    assert layer.choice.sparse == (layer.choice.seconds < layer.choice.dense_seconds)
 
 
 def test_gradients_take_the_dense_way() -> None:

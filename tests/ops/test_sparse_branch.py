@@ -83,6 +83,25 @@ def test_the_outputs_are_those_of_dense_convolutions(module: ModuleType, data: s
 
 
 @modules
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_share_of_the_voxels_may_be_occupied(module: ModuleType, data: st.DataObject) -> None:
+    resolution = data.draw(st.integers(1, 12))
+    count = data.draw(st.one_of(st.integers(1, resolution**3), st.just(resolution**3)))
+    torch.manual_seed(data.draw(st.integers(0, 99)))
+    voxels = torch.randperm(resolution**3)[:count]
+    at = torch.stack([voxels // resolution**2, voxels // resolution % resolution, voxels % resolution]).unsqueeze(0)
+    inside = data.draw(st.sampled_from([0.0, 0.4]))  # how far points lie from the middle of their voxels
+    coords = (at + inside * (2 * torch.rand(at.shape) - 1)).clamp(0, resolution - 1)
+    plan = ops.VoxelPlan(resolution, coords, *reference.voxel_index(at.int(), resolution))
+    branch, features = Branch(4, 20, 18, resolution), torch.randn(1, 4, count)
+    points, mean = module.sparse_voxel_branch(features, plan.coords, plan.voxels, branch.sparse, True)
+    expected_points, expected_mean = branch.dense(features, plan)
+    close(points, expected_points)
+    close(mean, expected_mean)
+
+
+@modules
 @pytest.mark.parametrize("resolution", [1, 2, 3, 4, 33, 65])
 def test_every_voxel_may_be_occupied(module: ModuleType, resolution: int) -> None:
     axis = torch.linspace(0, resolution - 1, min(resolution, 6)).round()

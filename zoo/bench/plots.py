@@ -23,10 +23,7 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
     Raises:
         InputError: matplotlib is not installed, or the folder cannot be written to.
     """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise InputError("pictures need matplotlib: pip install 'efficient-recognition-zoo[plots]'") from error
+    need_matplotlib()
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,6 +33,14 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
     except OSError as error:
         raise InputError(f"{folder}: cannot be written to ({error.strerror}); choose another with --plots") from error
     return written
+
+
+def need_matplotlib() -> None:
+    """Raises InputError where it is not installed."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise InputError("pictures need matplotlib: pip install 'efficient-recognition-zoo[plots]'") from error
 
 
 def _figures(report: Report) -> Iterable[tuple[str, Any]]:

@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from zoo.bench.machine import busy_seconds
+
 Call = Callable[[], object]
 Clock = Callable[[], float]
 WARM_UP = 3
+QUIET = 0.1  # processors that others may have while something is timed
 LAUNCHES = 20  # calls between two events on a GPU
 WAIT_CYCLES = 10_000_000  # of the GPU's clock, about 6 ms: longer than the host takes for that many calls
 
@@ -36,6 +39,35 @@ def interleave(
             if run >= WARM_UP:
                 times[name].append(elapsed)
     return times
+
+
+def interleave_quietly(
+    calls: Mapping[str, Call], runs: int, seconds: float, warm_up: int = WARM_UP
+) -> tuple[dict[str, list[float]], float | None]:
+    """The same on a machine that is shared: of all rounds those count during which other programs computed the least.
+
+    Args:
+        calls: by name.
+        runs: rounds that count.
+        seconds: for which to go on, at the most, until as many rounds were quiet; there are ``runs`` in any case.
+        warm_up: rounds before, that do not count.
+
+    Returns:
+        Milliseconds of each run, by name, and how many processors others had meanwhile; None where it is not told.
+    """
+    rounds: list[tuple[float, dict[str, float]]] = []
+    started = time.perf_counter()
+    while len(rounds) < warm_up + runs or (
+        time.perf_counter() - started < seconds and sum(others < QUIET for others, _ in rounds[warm_up:]) < runs
+    ):
+        began, busy, own = time.perf_counter(), busy_seconds(), time.process_time()
+        times = {name: _time_on_cpu(call) for name, call in calls.items()}
+        passed, after = time.perf_counter() - began, busy_seconds()
+        others = 0.0 if busy is None or after is None else after - busy - (time.process_time() - own)
+        rounds.append((max(0.0, others) / passed, times))
+    counted = sorted(rounds[warm_up:], key=lambda each: each[0])[:runs]
+    mean = None if busy is None else statistics.fmean(others for others, _ in counted)
+    return {name: [times[name] for _, times in counted] for name in calls}, mean
 
 
 def medians(times: Mapping[str, list[float]]) -> dict[str, float]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import copy
 import os
-import resource
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from zoo.bench.calls import Block, Runner, graph_call, model_call
 from zoo.bench.job import PLAIN, Job, input_shapes, is_online, make_inputs
+from zoo.bench.memory import peak_mb, reset_peak
 from zoo.bench.stages import Stages, stage_times
 from zoo.create import create_model
 from zoo.errors import ZooError
@@ -188,24 +186,13 @@ def _synchronize(job: Job) -> None:
         torch.cuda.synchronize()
 
 
-def _peak_memory(job: Job) -> float | None:
-    """The most memory so far, in megabytes; None where only the most since the start is known and that is not asked."""
-    if job.device != "cpu":
-        return torch.cuda.max_memory_allocated() / 1e6
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
-    except (OSError, StopIteration):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (1e6 if sys.platform == "darwin" else 1e3)
+def _peak_memory(job: Job) -> float:
+    """The most memory so far, in megabytes."""
+    return peak_mb() if job.device == "cpu" else torch.cuda.max_memory_allocated() / 1e6
 
 
 def _reset_peak(job: Job) -> None:
-    """Let the peak begin anew; where a system cannot, the peak is that of the whole life of the process."""
-    if job.device != "cpu":
+    if job.device == "cpu":
+        reset_peak()
+    else:
         torch.cuda.reset_peak_memory_stats()
-        return
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return

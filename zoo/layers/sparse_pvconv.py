@@ -73,24 +73,33 @@ class SparsePVConv(nn.Module):
         """Features [B, C, N] at ``positions``, [B, 3, N] or a cloud that other layers share, to [B, C', N]."""
         plan = cloud_of(positions).plan(self.resolution, self.normalize)
         fine: Tensor = self.point_features(features)
+        return self.voxel_branch(features, plan).add_(fine)
+
+    def voxel_branch(self, features: Tensor, plan: ops.VoxelPlan) -> Tensor:
+        """Features [B, C, N] of a plan's points to [B, C', N], the cheaper way."""
         dtype = torch.get_autocast_dtype(features.device.type) if is_autocast(features) else features.dtype
         if not torch.compiler.is_compiling():
             self.choice = self._choose(features, plan, dtype)
         if not self.choice.sparse:
-            return dense_branch(features, plan, self._dense_layers) + fine
-        with_mean = self.excitation is not None
-        coarse, mean = ops.sparse_voxel_branch(features.to(dtype), plan, self._branch(dtype), with_mean)
+            return dense_branch(features, plan, self.dense_layers)
+        return self.sparse_branch(features.to(dtype), plan)
+
+    def sparse_branch(self, features: Tensor, plan: ops.VoxelPlan) -> Tensor:
+        """The same without its empty voxels, whatever that costs."""
+        branch = self._branch(features.dtype)
+        out, mean = ops.sparse_voxel_branch(features, plan, branch, with_mean=self.excitation is not None)
         if self.excitation is not None:
-            coarse.mul_(self.excitation.scale(mean.to(dtype)).unsqueeze(2))
-        return coarse.add_(fine)
+            out.mul_(self.excitation.scale(mean.to(out.dtype)).unsqueeze(2))
+        return out
+
+    def dense_layers(self, grid: Tensor) -> Tensor:
+        """What the layer computes on a grid [B, C, R, R, R] with all its voxels."""
+        out: Tensor = self.dense(grid)
+        return out if self.excitation is None else self.excitation(out)
 
     def extra_repr(self) -> str:
         """The arguments, and how the last batch was computed."""
         return f"resolution={self.resolution}, normalize={self.normalize}, {self.choice}"
-
-    def _dense_layers(self, grid: Tensor) -> Tensor:
-        out: Tensor = self.dense(grid)
-        return out if self.excitation is None else self.excitation(out)
 
     def _choose(self, features: Tensor, plan: ops.VoxelPlan, dtype: torch.dtype) -> Choice:
         batch, _, num_points = features.shape

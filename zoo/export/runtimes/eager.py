@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zoo.errors import ZooError
 from zoo.export.signature import Network
+from zoo.layers.sparse_pvconv import sparse_voxel_branches
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -19,8 +20,11 @@ def lack() -> None:
 
 
 def prepare(network: Network, example: Sequence[Tensor], precision: str, num_threads: int | None) -> EagerSession:
-    """See :class:`zoo.export.runtimes.Runtime`."""
-    return EagerSession(as_precision(network, precision), precision, num_threads)
+    """See :class:`zoo.export.runtimes.Runtime`; on a CPU, point-voxel convolutions skip empty voxels where it pays."""
+    network = as_precision(network, precision)
+    if example[0].device.type == "cpu":
+        sparse_voxel_branches(network.eval())
+    return EagerSession(network, precision, num_threads)
 
 
 class EagerSession:

@@ -10,7 +10,10 @@ namespace {
 
 Reach reach_of(const float* coords, const int32_t* voxels, int64_t num_points, int64_t resolution, bool with_mean) {
   Reach sets{VoxelSet(resolution), VoxelSet(resolution), VoxelSet(resolution)};
-  for (int64_t n = 0; n < num_points; ++n) sets.occupied.add(voxels[n]);
+  for (int64_t n = 0; n < num_points; ++n) {
+    const auto [row, z] = row_and_z(voxels[n], resolution);
+    sets.occupied.add(row, z);
+  }
   dilate(sets.near, sets.occupied);
   if (with_mean) dilate(sets.read, sets.near);
   for (int64_t n = 0; n < num_points; ++n) {
@@ -22,7 +25,7 @@ Reach reach_of(const float* coords, const int32_t* voxels, int64_t num_points, i
     }
     for (int64_t x = low[0]; x <= low[0] + step[0]; ++x)
       for (int64_t y = low[1]; y <= low[1] + step[1]; ++y)
-        for (int64_t z = low[2]; z <= low[2] + step[2]; ++z) sets.read.add((x * resolution + y) * resolution + z);
+        for (int64_t z = low[2]; z <= low[2] + step[2]; ++z) sets.read.add(x * resolution + y, z);
   }
   for (VoxelSet* set : {&sets.occupied, &sets.near, &sets.read}) count_members(*set);
   return sets;

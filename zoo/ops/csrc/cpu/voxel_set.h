@@ -1,6 +1,7 @@
 // Sets of voxels of a grid, a bit for each, whose members are numbered in the order of the grid.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "common.h"
@@ -13,6 +14,12 @@ constexpr int64_t word_bits = 64;
 inline uint64_t below(int k) { return (uint64_t{1} << k) - 1; }
 inline uint64_t up_to(int k) { return (uint64_t{2} << k) - 1; }
 
+// Where a voxel lies; 32 bits are divided faster than 64.
+inline std::pair<int64_t, int64_t> row_and_z(int32_t voxel, int64_t resolution) {
+  const auto at = static_cast<uint32_t>(voxel), side = static_cast<uint32_t>(resolution);
+  return {at / side, at % side};
+}
+
 struct VoxelSet {
   int64_t resolution, words;    // along one side; in a row of voxels along z
   std::vector<uint64_t> bits;   // [R, R, words]
@@ -21,18 +28,16 @@ struct VoxelSet {
   explicit VoxelSet(int64_t side = 0)
       : resolution(side), words((side + word_bits - 1) / word_bits), bits(side * side * words) {}
 
-  void add(int64_t voxel) {
-    const int64_t row = voxel / resolution, z = voxel % resolution;
-    bits[row * words + z / word_bits] |= uint64_t{1} << z % word_bits;
-  }
+  void add(int64_t row, int64_t z) { bits[row * words + z / word_bits] |= uint64_t{1} << z % word_bits; }
 
   bool has(int64_t row, int64_t z) const { return bits[row * words + z / word_bits] >> z % word_bits & 1; }
 
   int64_t size() const { return before.empty() ? 0 : before.back(); }
 
   // The number of a member; of another voxel, how many members there are before it.
-  int32_t number(int64_t voxel) const {
-    const int64_t row = voxel / resolution, z = voxel % resolution, word = row * words + z / word_bits;
+  int32_t number(int32_t voxel) const {
+    const auto [row, z] = row_and_z(voxel, resolution);
+    const int64_t word = row * words + z / word_bits;
     return before[word] + __builtin_popcountll(bits[word] & below(static_cast<int>(z % word_bits)));
   }
 
