@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo.models  # noqa: F401
-from zoo.models.frustum import sample_foreground
+from zoo.models.frustum import draw, sample_foreground
 from zoo.registry import architecture_task, find_builder
 
 PART = [
@@ -235,7 +235,7 @@ def test_foreground_points_are_drawn_equally_often() -> None:
     object_points[0, 10:15] = True
     object_points[1, ::2] = True
     logits = torch.stack([torch.zeros(3, 50), object_points.float() - 0.5], dim=1)
-    drawn, mean = sample_foreground(coords, logits, 12)
+    drawn, mean = sample_foreground(coords, logits, 12, draw(coords))
     torch.testing.assert_close(mean[0], coords[0, :, 10:15].mean(dim=1))
     found = torch.cdist((drawn[0] + mean[0, :, None]).T, coords[0].T).argmin(dim=1)
     assert sorted(found.bincount(minlength=50)[10:15].tolist()) == [2, 2, 2, 3, 3]

@@ -80,13 +80,18 @@ class FrustumNet(nn.Module):
         self.register_buffer("size_templates", size_templates.unsqueeze(0))
 
     def forward_features(
-        self, points: Tensor, class_ids: Tensor, generator: torch.Generator | None = None
+        self,
+        points: Tensor,
+        class_ids: Tensor,
+        generator: torch.Generator | None = None,
+        draws: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """What the box is made from: ``mask_logits`` [B, 2, N], ``center_reg`` [B, 3], ``box_features`` [B, C']."""
         check_points(points, self.in_channels)
         classes = one_hot("class_ids", class_ids, self.num_classes, points)
         mask_logits = self.inst_seg_net(points, classes)
-        coords, mean = sample_foreground(points[:, :3], mask_logits, self.num_points_per_object, generator)
+        draws = draw(points, generator) if draws is None else draws
+        coords, mean = sample_foreground(points[:, :3], mask_logits, self.num_points_per_object, draws)
         offset = self.center_reg_net(coords, classes)
         box_features = self.box_est_net.forward_features(coords - offset.unsqueeze(2), classes)
         return {"mask_logits": mask_logits, "center_reg": mean + offset, "box_features": box_features}
@@ -112,13 +117,20 @@ class FrustumNet(nn.Module):
             "size_residuals": size_residuals * self.size_templates,
         }
 
-    def forward(self, points: Tensor, class_ids: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def forward(
+        self,
+        points: Tensor,
+        class_ids: Tensor,
+        generator: torch.Generator | None = None,
+        draws: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """The boxes of the objects in B frustums.
 
         Args:
             points: [B, C, N] in metres, the frustum turned to the front.
             class_ids: int64 [B].
             generator: draws the foreground points; by default torch's own.
+            draws: what :func:`draw` gives, for runtimes that draw nothing themselves.
 
         Returns:
             ``mask_logits`` [B, 2, N]; ``center_reg`` and ``center`` [B, 3] in metres, the first guess and the last;
@@ -129,7 +141,7 @@ class FrustumNet(nn.Module):
         Raises:
             ValueError: an argument has another shape or dtype, or a class is out of range.
         """
-        return self.forward_head(self.forward_features(points, class_ids, generator))
+        return self.forward_head(self.forward_features(points, class_ids, generator, draws))
 
     def reset_classifier(self, num_classes: int) -> None:
         """Not possible.
@@ -140,16 +152,26 @@ class FrustumNet(nn.Module):
         raise ValueError("a frustum network has no classifier to reset: its classes are an input, so build a new one")
 
 
-def sample_foreground(
-    coords: Tensor, mask_logits: Tensor, num_points: int, generator: torch.Generator | None = None
-) -> tuple[Tensor, Tensor]:
+def draw(points: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """A random number for every one of ``points`` [B, C, N], by which foreground points are chosen, float32 [B, N].
+
+    Args:
+        points: the frustums.
+        generator: on any device; by default torch's own.
+    """
+    device = points.device if generator is None else generator.device
+    size = points.shape[0], points.shape[2]
+    return torch.rand(size, generator=generator, device=device).to(points.device)
+
+
+def sample_foreground(coords: Tensor, mask_logits: Tensor, num_points: int, draws: Tensor) -> tuple[Tensor, Tensor]:
     """Draw points of the object and centre them: all of them equally often, give or take one, in random order.
 
     Args:
         coords: [B, 3, N].
         mask_logits: [B, 2, N]; a point belongs to the object where the second is the greater.
         num_points: M.
-        generator: on any device; by default torch's own.
+        draws: the random order, [B, N] in [0, 1).
 
     Returns:
         [B, 3, M] about the mean of the object's points, and that mean [B, 3]; zeros where there is no such point.
@@ -159,9 +181,7 @@ def sample_foreground(
     masked = torch.where(mask.unsqueeze(1), coords, 0)
     precise = torch.promote_types(coords.dtype, torch.float32)
     mean = (masked.sum(dim=2, dtype=precise) / count).to(coords.dtype)
-    device = coords.device if generator is None else generator.device
-    scores = torch.rand(mask.shape, generator=generator, device=device).to(coords.device)
-    order = scores.masked_fill(~mask, 2).argsort(dim=1, stable=True)  # the object's points first
+    order = draws.masked_fill(~mask, 2).argsort(dim=1, stable=True)  # the object's points first
     position = torch.arange(num_points, device=coords.device)
     chosen = order.gather(1, position % count).unsqueeze(1).expand(-1, 3, -1)
     return masked.gather(2, chosen) - mean.unsqueeze(2), mean

@@ -28,7 +28,8 @@ def check_index(operator: str, name: str, x: Tensor, shape: str) -> None:
 
 def check_together(operator: str, **tensors: Tensor) -> None:
     """All tensors have one batch size and lie on one device."""
-    if len({x.shape[0] for x in tensors.values()}) > 1:
+    batch, *others = (x.shape[0] for x in tensors.values())
+    if any(size != batch for size in others):  # a set would not take the sizes that a compiler traces
         sizes = ", ".join(f"{name} {x.shape[0]}" for name, x in tensors.items())
         raise ValueError(f"{operator}: all arguments must have one batch size, not {sizes}")
     if len({x.device for x in tensors.values()}) > 1:

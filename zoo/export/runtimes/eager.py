@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -55,10 +56,13 @@ def as_precision(network: Network, precision: str) -> Network:
     """
     if precision not in TYPES:
         raise ZooError(f"there is no precision {precision!r} here: it is {' or '.join(TYPES)}")
-    for module in network.modules():
+    if precision == "fp32":
+        return network
+    lower = copy.deepcopy(network)
+    for module in lower.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
             module.to(TYPES[precision])
-    return network
+    return lower
 
 
 @contextmanager

@@ -1,0 +1,103 @@
+"""The operators in what every runtime has, to trace networks with; they compute what ``zoo.ops.reference`` does.
+
+Sums go over rows of channels, so that one index serves all channels of a point.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.ops.reference import (
+    corners,
+    gather_points,
+    group_points,
+    online_shift,
+    temporal_shift,
+    temporal_shift_,
+    voxel_plan,
+    wide,
+)
+
+__all__ = [
+    "avg_voxelize",
+    "ball_query",
+    "furthest_point_sample",
+    "gather_points",
+    "group_points",
+    "online_shift",
+    "temporal_shift",
+    "temporal_shift_",
+    "three_nn_interpolate",
+    "trilinear_devoxelize",
+    "voxel_plan",
+]
+
+
+def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor, order: Tensor | None = None) -> Tensor:
+    """A scatter with addition, then a division."""
+    values = wide(features)
+    total = values.new_zeros(values.shape[0], values.shape[1], counts.shape[1])
+    index = voxels.long().unsqueeze(1).expand(-1, values.shape[1], -1)
+    return (total.scatter_add(2, index, values) / counts.clamp(min=1).unsqueeze(1)).to(features.dtype)
+
+
+def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
+    """A gather of eight corners for every point, summed with weights."""
+    indices, weights = corners(coords, grid.shape[-1])
+    return weighted_sum(grid.flatten(2), indices, weights)
+
+
+def weighted_sum(features: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
+    """Columns ``indices`` [B, K, N] of ``features`` [B, C, S], summed over K with ``weights``, [B, C, N]."""
+    batch, channels, size = features.shape
+    rows = wide(features).transpose(1, 2).reshape(-1, channels)
+    first = torch.arange(batch, device=features.device).view(-1, 1, 1) * size
+    found = F.embedding(indices + first, rows)
+    sums = (found * weights.to(rows.dtype).unsqueeze(3)).sum(dim=1)
+    return sums.transpose(1, 2).to(features.dtype)
+
+
+def furthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
+    """The points one after another: a loop, in which every step needs the last."""
+    points = wide(points)
+    start = torch.zeros_like(points[:, 0, :1], dtype=torch.int64)
+
+    def next_point(carry: tuple[Tensor, Tensor], _: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        distance, last = carry
+        at = points.gather(2, last.unsqueeze(1).expand(-1, 3, -1))
+        nearer = torch.minimum(distance, (points - at).square().sum(dim=1))
+        return (nearer, nearer.argmax(dim=1, keepdim=True)), last.clone()
+
+    steps = torch.zeros(num_samples, 1)
+    distance = torch.full_like(points[:, 0], torch.inf)
+    _, chosen = torch._higher_order_ops.scan(next_point, (distance, start), steps)
+    return chosen.squeeze(2).transpose(0, 1)
+
+
+def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: int) -> Tensor:
+    """The smallest indices of the points within reach."""
+    centers, points = wide(centers), wide(points)
+    reach = torch.tensor(radius, dtype=points.dtype).square()
+    num_points = points.shape[2]
+    number = torch.arange(num_points, device=points.device)
+    offset = centers.unsqueeze(3) - points.unsqueeze(2)
+    dx, dy, dz = offset.unbind(1)
+    order = torch.where(dx * dx + dy * dy + dz * dz < reach, number, num_points)
+    neighbors = order.topk(num_neighbors, dim=2, largest=False, sorted=True).values
+    neighbors = torch.where(neighbors < num_points, neighbors, neighbors[:, :, :1])
+    return torch.where(neighbors < num_points, neighbors, 0)
+
+
+def three_nn_interpolate(points: Tensor, centers: Tensor, features: Tensor) -> Tensor:
+    """The three smallest of the squared distances, and a gather."""
+    points, centers = wide(points), wide(centers)
+    dx, dy, dz = (points.unsqueeze(3) - centers.unsqueeze(2)).unbind(1)
+    nearest, indices = (dx * dx + dy * dy + dz * dz).topk(min(3, centers.shape[2]), dim=2, largest=False, sorted=True)
+    missing = 3 - nearest.shape[2]
+    if missing:
+        nearest, indices = F.pad(nearest, (0, missing), value=1e10), F.pad(indices, (0, missing))
+    d0, d1, d2 = nearest.clamp(1e-10, 1e10).unbind(2)
+    weights = torch.stack([d1 * d2, d0 * d2, d0 * d1], dim=1) / (d0 * d1 + d0 * d2 + d1 * d2).unsqueeze(1)
+    return weighted_sum(features, indices.transpose(1, 2), weights)

@@ -1,0 +1,54 @@
+"""AOTInductor: PyTorch's compiler ahead of time, to a package of machine code with the zoo's own operators inside."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.errors import ZooError
+from zoo.export.graph import exported_program
+from zoo.export.runtimes import compiled
+from zoo.export.runtimes.eager import EagerSession
+from zoo.export.signature import Network
+
+
+def lack() -> str | None:
+    """It needs what ``torch.compile`` needs."""
+    return compiled.lack()
+
+
+def prepare(network: Network, example: Sequence[Tensor], precision: str, num_threads: int | None) -> EagerSession:
+    """See :class:`zoo.export.runtimes.Runtime`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.pt2"
+        write(path, network, example, precision, {})
+        return load(path, precision, num_threads)
+
+
+def write(path: Path, network: Network, example: Sequence[Tensor], precision: str, metadata: dict[str, str]) -> None:
+    """Compile the network into the package ``path``.
+
+    Raises:
+        ZooError: it cannot be compiled, or not in this precision.
+    """
+    if precision != "fp32":
+        raise ZooError(f"AOTInductor computes in fp32 here, not in {precision}: use the runtime compile")
+    program = exported_program(network, example, plain=False)
+    try:
+        torch._inductor.aoti_compile_and_package(
+            program, package_path=str(path), inductor_configs={"aot_inductor.metadata": metadata}
+        )
+    except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ZooError(f"AOTInductor cannot compile this model ({reason}): use another runtime") from error
+
+
+def load(path: Path, precision: str, num_threads: int | None) -> EagerSession:
+    """The network of a package."""
+    package: Any = torch._inductor.aoti_load_package(str(path))
+    return EagerSession(package, precision, num_threads)
