@@ -1,10 +1,10 @@
-# make demo | test | setup | lint | format | sanitize | cards: everything happens in .venv
+# make demo | test | setup | lint | format | sanitize | cards | site: everything happens in .venv
 PYTHON ?= python3
 VIDEO ?= out/demo/gesture.mp4
 CLOUD ?= out/demo/tabletop.ply
 BIN := .venv/bin
 
-.PHONY: setup demo test lint format sanitize cards
+.PHONY: setup demo test lint format sanitize cards site
 setup: .venv/ready
 
 .venv/ready: pyproject.toml $(wildcard zoo/ops/csrc/* zoo/ops/csrc/*/*) zoo/ops/build.py
@@ -34,6 +34,11 @@ sanitize: setup
 # The model cards and the README's table of checkpoints; the test suite fails where they are stale.
 cards: setup
 	$(BIN)/python tools/make_cards.py
+
+# The website of results, from what `zoo bench --out model_cards/results` measured.
+site: setup
+	@$(BIN)/python tools/make_demo_inputs.py --out out/demo
+	$(BIN)/python tools/make_site.py --video '$(VIDEO)' --cloud '$(CLOUD)' --out out/site
 
 lint: setup
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ weights of a tag.
 
 import zoo as _zoo
 
-dependencies = ["torch"]
+dependencies = ["torch", "timm", "numpy", "safetensors", "huggingface_hub", "filelock", "tqdm", "yaml"]
 
 
 def _entrypoint(architecture):

@@ -23,6 +23,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from zoo.data import transfer
+
 LARGE = (".safetensors", ".pth", ".tar", ".bin")
 """The suffixes of files that the Hub keeps in LFS."""
 
@@ -412,6 +414,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         for name, value in settings.items():
             monkeypatch.setattr(constants, name, value)
         monkeypatch.setattr(hf_api.api, "endpoint", server.address)
+        monkeypatch.setattr(transfer, "PAUSE_S", 0)
         # Its client tries again for 23 seconds, with pauses.
         for module in (_http, file_download):
             monkeypatch.setattr(module, "time", SimpleNamespace(sleep=lambda seconds: None))

@@ -169,6 +169,15 @@ def test_a_missing_package_is_one_sentence(capfd, clips, clip, monkeypatch):
     refused(capfd, "predict", clips, clip, names="av")
 
 
+def test_convert_keeps_the_direction_of_the_shifts(capfd, tmp_path):
+    clip = fixtures.write_checkpoint(fixtures.load("tsm_mobilenetv2_8f_kinetics400"), tmp_path, "clip.pth")
+    run(capfd, "convert", clip, tmp_path / "clip.safetensors")
+    options = ("--model", "tsm_mobilenetv2_online")
+    refused(
+        capfd, "convert", tmp_path / "clip.safetensors", tmp_path / "o.safetensors", *options, names="bidirectional"
+    )
+
+
 def test_convert_spares_its_source_and_other_files(capfd, tmp_path):
     path = fixtures.write_checkpoint(fixtures.load("shapenet_pvcnn_c0p25"), tmp_path)
     content = path.read_bytes()

@@ -55,8 +55,22 @@ def test_shifts_of_another_direction_are_refused(tmp_path):
     clip = fixtures.write_checkpoint(fixtures.load("tsm_mobilenetv2_8f_kinetics400"), tmp_path, "clip.pth")
     with pytest.raises(CheckpointError, match="online shifts"):
         zoo.create_model("tsm_mobilenetv2", checkpoint=online)
-    with pytest.raises(CheckpointError, match="bidirectional shifts"):
+    with pytest.raises(CheckpointError, match=r"bidirectional shifts, which look at the next frame"):
         zoo.create_model("tsm_mobilenetv2_online", checkpoint=clip)
+
+
+@pytest.mark.parametrize("names", [("tsm_resnet18", "tsm_resnet18_online"), ("tsm_resnet18_online", "tsm_resnet18")])
+def test_files_of_ours_tell_the_direction_of_their_shifts(names, tmp_path):
+    written, other = names
+    folder = zoo.save_pretrained(zoo.create_model(written, num_classes=3), tmp_path / "saved")
+    assert zoo.create_model(written, checkpoint=folder / "model.safetensors").num_classes == 3
+    with pytest.raises(CheckpointError, match="shifts, which look"):
+        zoo.create_model(other, checkpoint=folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    config["zoo"]["architecture"] = other
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="shifts, which look"):
+        zoo.create_model(f"local-dir:{folder}", pretrained=True)
 
 
 def test_unknown_model_arguments_are_type_errors():

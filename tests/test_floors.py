@@ -13,7 +13,7 @@ FLOORS = [
     {"models"},
     {"convert", "hub"},
     {"create"},
-    {"predict", "engine", "info", "bench", "export"},
+    {"predict", "engine", "info", "bench", "export", "live"},
     {"cli", "tools", "__init__"},
 ]
 HEAVY = {

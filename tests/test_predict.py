@@ -65,7 +65,7 @@ def test_a_gesture_in_a_file(gesture, tmp_path):
     assert {label for label, _ in prediction.top(4)} == {"Stop", "Clockwise", "Counter Clockwise", "Move"}
     scores = [score for _, score in prediction.top(4)]
     assert sum(scores) == pytest.approx(1, abs=1e-4) and scores == sorted(scores, reverse=True)
-    assert set(prediction.timings_ms) == {"decode", "preprocess", "model"}
+    assert set(prediction.timings_ms) == {"decode", "preprocess", "transfer", "model", "postprocess"}
 
 
 @pytest.mark.parametrize(("turn", "label"), [(1, "Clockwise"), (-1, "Counter Clockwise")])

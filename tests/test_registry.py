@@ -14,6 +14,9 @@ ARCHITECTURES = [
     "tsm_mobilenetv2",
     "tsn_mobilenetv2",
     "tsm_mobilenetv2_online",
+    "tsm_resnet18_online",
+    "tsm_resnet50_online",
+    "tsm_online",
     "pvcnn_part_c1",
     "pvcnn_part_c0p5",
     "pvcnn_part_c0p25",
@@ -41,7 +44,8 @@ def test_every_architecture_is_listed():
 
 def test_wildcards_and_natural_order():
     assert zoo.list_models("tsm_resnet*") == [
-        "tsm_resnet18", "tsm_resnet34", "tsm_resnet50", "tsm_resnet50_nl", "tsm_resnet101",
+        "tsm_resnet18", "tsm_resnet18_online", "tsm_resnet34", "tsm_resnet50", "tsm_resnet50_nl",
+        "tsm_resnet50_online", "tsm_resnet101",
     ]  # fmt: skip
     assert zoo.list_models("pvcnn_sem_*") == ["pvcnn_sem_c0p125", "pvcnn_sem_c0p25", "pvcnn_sem_c1"]
 

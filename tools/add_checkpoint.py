@@ -16,6 +16,7 @@ import torch
 
 from zoo import hub
 from zoo.cli import exit_code
+from zoo.create import create_model
 from zoo.engine.protocols.intervals import bootstrap
 from zoo.errors import ZooError
 from zoo.weights import Metric, read_index, verify
@@ -39,15 +40,15 @@ def read_metrics(results: Sequence[Path], figures: Sequence[str]) -> list[Metric
             values = [entry["metrics"][name]["value"] for entry in measured]
             first = measured[0]["settings"]
             dataset, interval = first["data"], measured[0]["metrics"][name]["interval_95"] or ()
-            if len(values) > 1:
+            folds = len(values) > 1
+            if folds:
                 dataset = f"{len(values)} folds of {dataset.split(',')[0]}"
                 interval = _of_mean(values)
-            low_to_high = f", {min(values):.3f} to {max(values):.3f}, averaged" if len(values) > 1 else ""
-            protocol = measured[0]["protocol"] + low_to_high
+            protocol = measured[0]["protocol"]
+            protocol += f", {min(values):.3f} to {max(values):.3f}, averaged" if folds else ""
+            command = first["command"] + (f" # the first of {len(values)} folds" if folds else "")
             ends = tuple(round(end, 4) for end in interval)
-            metrics.append(
-                Metric(name.replace("_", " "), round(mean(values), 4), dataset, protocol, first["command"], ends)
-            )
+            metrics.append(Metric(name.replace("_", " "), round(mean(values), 4), dataset, protocol, command, ends))
         return metrics
     except (OSError, ValueError, KeyError, TypeError) as error:
         paths = ", ".join(map(str, results))
@@ -73,9 +74,13 @@ def add(options: argparse.Namespace) -> None:
         metrics += [dataclasses.replace(metric, name=f"{metric.name} of {name}") for metric in others]
     file = f"{spec.name}.safetensors"
     shutil.copyfile(options.folder / spec.file, index.parent / file)
+    model = create_model(f"local-dir:{options.folder}", pretrained=True)
     entry = dataclasses.replace(spec, file=file, licence=options.licence, origin=options.origin, metrics=tuple(metrics))
     known = {other.name: other for other in read_index(index)}  # keeps the order: a bare name takes its first tag
     entries = [item.to_json() for item in (known | {entry.name: entry}).values()]
+    golden = hub.golden_file(index.parent / file)
+    golden.parent.mkdir(exist_ok=True)
+    hub.write_golden_output(golden, model)
     index.write_text(json.dumps(entries, indent=2) + "\n")
     print(f"{entry.name}: {entry.size / 1e6:.1f} MB in {index.parent}")
 

@@ -24,9 +24,10 @@ from torch.nn import functional as F
 import zoo
 from zoo import ops
 from zoo.bench.cases import Case, rows_of
+from zoo.bench.machine import machine
 from zoo.bench.peers import load_module, mean_by_index_add, optional, search_by_open3d, shift_by_slices
-from zoo.bench.report import write_tables
-from zoo.bench.timing import Call, copy_bandwidth, machine
+from zoo.bench.tables import write_tables
+from zoo.bench.timing import Call, copy_bandwidth
 from zoo.cli import exit_code
 from zoo.errors import InputError
 from zoo.ops import reference

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 
 from zoo import hub
+from zoo.bench.latency_text import latency_text, read_reports
+from zoo.bench.record import Report
 from zoo.cli import exit_code
 from zoo.errors import ZooError
 from zoo.hub.card import figure, measurer, own_metrics
@@ -42,7 +44,14 @@ def card(name: str) -> str:
     arguments = tuple((key, value) for key, value in spec.model_args.items() if key != "num_frames")
     parameters = count_parameters(spec.architecture, spec.num_classes, arguments)
     places = "\n".join(f"- {source_text(source, spec)}" for source in sources_of(spec))
-    return hub.model_card(spec, name, parameters, weights=f"Looked for in this order:\n\n{places}")
+    latency = latency_text(spec, measured())
+    return hub.model_card(spec, name, parameters, weights=f"Looked for in this order:\n\n{places}", latency=latency)
+
+
+@cache
+def measured() -> list[Report]:
+    """What ``zoo bench --out model_cards/results`` measured."""
+    return read_reports(ROOT / "model_cards/results")
 
 
 @cache

@@ -7,15 +7,11 @@ import signal
 import sys
 
 
-def is_first() -> bool:
-    """Whether this is the process that speaks, of those that torchrun may have started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def run() -> None:
     """Train, and say once where the best checkpoint is."""
     from zoo.engine.command_line import parse_config
     from zoo.engine.config import TrainConfig
+    from zoo.engine.distributed import is_first
     from zoo.engine.train import train
 
     best = train(parse_config(TrainConfig, description=__doc__))
@@ -29,10 +25,11 @@ def main() -> int:
     before = signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
     try:
         from zoo.cli import exit_code
+        from zoo.engine.distributed import is_first, is_first_to_say
         from zoo.engine.signals import Stopped
 
         try:
-            return exit_code(run)
+            return exit_code(run, is_first_to_say)
         except Stopped as stopped:
             if is_first():
                 print(stopped, file=sys.stderr)

@@ -8,6 +8,7 @@ from pathlib import Path
 from zoo.cli import exit_code
 from zoo.engine.command_line import parse_config
 from zoo.engine.config import ValidateConfig
+from zoo.engine.distributed import is_first, is_first_to_say
 from zoo.engine.validate import validate
 
 
@@ -15,6 +16,8 @@ def run() -> None:
     """Measure, print a line for every figure, and write the results if that is wanted."""
     config = parse_config(ValidateConfig, description=__doc__)
     evaluation, measured_on = validate(config)
+    if not is_first():
+        return
     print(f"{config.model} on {measured_on}; {evaluation.protocol}")
     for name, value in evaluation.figures.items():
         interval = evaluation.intervals.get(name)
@@ -26,7 +29,7 @@ def run() -> None:
 
 def main() -> int:
     """Read the configuration and measure; 0 on success."""
-    return exit_code(run)
+    return exit_code(run, is_first_to_say)
 
 
 if __name__ == "__main__":

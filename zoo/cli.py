@@ -1,8 +1,9 @@
-"""The command line: ``zoo list``, ``info``, ``predict``, ``convert``, ``pull``, ``verify``, ``push``, ``build-ops``."""
+"""The command line: ``zoo COMMAND``; those with a file of their own are in their room's ``command.py``."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -10,7 +11,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from zoo.errors import InputError, ZooError
+from zoo.bench import command as bench
+from zoo.errors import InputError, SourceError, ZooError
+from zoo.live import command as live
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,12 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code(lambda: options.command(options))
 
 
-def exit_code(command: Callable[[], int | None]) -> int:
-    """Run ``command``: 0 or what it gives; 2, and one sentence on standard error, where something is to be mended."""
+def exit_code(command: Callable[[], int | None], is_told: Callable[[str], bool] = lambda message: True) -> int:
+    """Run ``command``: 0 or what it gives; 2, and one sentence on standard error, where something is to be mended.
+
+    Args:
+        command: what is run.
+        is_told: whether a sentence is written; of many processes that have the same one, one may do so.
+    """
     try:
         return command() or 0
     except ZooError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if is_told(str(error)):
+            print(f"error: {error}", file=sys.stderr)
         return 2
     except ImportError as error:
         print(f"error: {error}: install the package that is missing or broken", file=sys.stderr)
@@ -95,6 +104,9 @@ def _build_parser() -> _Parser:
     push.add_argument("--private", action="store_true", help="a repository that only its owner sees")
     push.add_argument("--yes", action="store_true", help="do it")
     push.set_defaults(command=_push)
+
+    live.add_parser(commands)
+    bench.add_parser(commands)
 
     building = commands.add_parser("build-ops", help="compile the operators for this machine")
     building.add_argument("--force", action="store_true", help="also where they are built already")
@@ -181,7 +193,7 @@ def _convert(options: argparse.Namespace) -> None:
     else:
         matches = matching_architectures(checkpoint)
     try:
-        write_weights(target, checkpoint.state_dict)
+        write_weights(target, checkpoint.state_dict, checkpoint.metadata())
     except OSError as error:
         raise ZooError(f"{target} cannot be written ({error.strerror}): choose another path") from error
     print(f"{matches[0][1]} in {', '.join(name for name, _ in matches)} -> {target}")
@@ -197,11 +209,14 @@ def _pull(options: argparse.Namespace) -> None:
     from pathlib import Path
 
     import zoo
+    from zoo import hub
 
     _use_organisation(options)
     for name in options.names:
         model: Any = zoo.create_model(name, pretrained=True)
         print(f"{name}: {model.load_report.found_at}")
+        with contextlib.suppress(SourceError):  # a repository need not have any
+            hub.fetch_golden(name)
         if options.to:
             own = name.removeprefix("hf-hub:").partition("@")[0].replace("/", "--")
             folder = Path(options.to) / (own if name.startswith("hf-hub:") else model.spec.name)
@@ -238,7 +253,10 @@ def _push(options: argparse.Namespace) -> None:
     with TemporaryDirectory() as temporary:
         staged = Path(temporary)
         hub.stage(Path(options.folder), staged, model, options.repository, options.licence)
-        hub.check_publishable(staged, model)
+        try:
+            hub.check_publishable(staged, model)
+        except ZooError as error:  # of a copy that nobody knows
+            raise ZooError(str(error).replace(str(staged), options.folder)) from error
         print(f"{options.repository}, {'private' if options.private else 'for everybody to see'}:")
         for name in hub.repository_files(staged):
             print(f"  {(staged / name).stat().st_size:>12,} bytes  {name}")

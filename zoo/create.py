@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo import hub
-from zoo.convert import Checkpoint, Report, infer_arguments, load_checkpoint, read_checkpoint
+from zoo.convert import Checkpoint, Report, infer_arguments, load_checkpoint, read_checkpoint, stored_shift
 from zoo.data import kitti_frustum, object_sets, shapenet_part
 from zoo.data.point_transforms import Augmentation, PointAugmentation, PointTransform, point_augmentations
 from zoo.data.video_transforms import VideoTransform
@@ -49,7 +49,8 @@ def create_model(
             They are downloaded once, from the first of their sources that answers.
         checkpoint: load this file instead, in any layout that ``zoo.convert`` knows. Classes, channels and the place of
             the shifts that are not given are read from it. Every tensor must match, but the classifier's where
-            ``num_classes`` differs.
+            ``num_classes`` differs. With "arch.tag" it is a file of these weights: preprocessing and class names are
+            the tag's, and logits that its project has in another order come into that of the names.
         num_classes: of the classifier; 0 gives features.
         **model_args: further arguments of the architecture.
 
@@ -77,7 +78,7 @@ def create_model(
         if pretrained:
             weights = hub.load(resolved)
             spec, found_at = weights.spec, weights.found_at
-            source = Checkpoint(str(weights.path), "zoo", weights.tensors)
+            source = Checkpoint(str(weights.path), "zoo", weights.tensors, stored_shift(weights.path))
     arguments = {**found, **arguments}
     if num_classes is not None:
         arguments["num_classes"] = num_classes
@@ -91,12 +92,14 @@ def create_model(
     model.load_report = None
     if source is not None:
         reset_head = arguments.get("num_classes") != found.get("num_classes")
+        if spec is not None:
+            source = hub.in_order(source, spec, model.classifier_name)
         report = load_checkpoint(model, source, reset_head=reset_head)
         model.load_report = dataclasses.replace(report, found_at=found_at)
         if reset_head and model.classifier_name:
             model.reset_classifier(model.num_classes)  # one with values
-    if architecture == "tsm":
-        log.warning("tsm: shifts before %s", ", ".join(model.shifts))
+    if architecture in ("tsm", "tsm_online"):
+        log.warning("%s: shifts before %s", architecture, ", ".join(model.shifts))
     model.spec = _describe(model, architecture, spec, arguments, pretrained)
     return model
 
@@ -162,7 +165,7 @@ def create_transform(model: nn.Module, training: bool = False) -> Callable[[Tens
             video.mean,
             video.std,
             training=training,
-            remove_background=video.remove_background,
+            frame_differences=video.frame_differences,
         )
     task = architecture_task(spec.architecture)
     augmentations = _augmentations(task, spec.input.features) if training else ()

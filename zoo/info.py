@@ -39,9 +39,9 @@ def describe_model(name: str) -> dict[str, str]:
     if spec is None:
         lines["weights"] = ", ".join(tags) if tags else "none; create_model(..., checkpoint=PATH) takes your own"
         return lines
-    lines["licence"] = spec.licence
+    lines["licence"] = spec.licence or "none is given"
     lines["weights"] = hub.whereabouts(resolved)
-    lines["origin"] = spec.origin
+    lines["origin"] = spec.origin or "not said"
     for metric in spec.metrics:
         line = f"{metric.value:.4f} on {metric.dataset} ({metric.protocol}); {metric.source}"
         lines[metric.name] = f"{lines[metric.name]} | {line}" if metric.name in lines else line

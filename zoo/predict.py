@@ -7,7 +7,7 @@ import pathlib
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -183,13 +183,17 @@ class VideoPredictor(Predictor):
         channels = len(self.spec.input.mean)
         if channels != 3:
             raise InputError(f"{self.spec.name} takes no video but flow: call its module with [N, T, {channels}, H, W]")
-        timer = _Timer()
+        timer = _Timer(self.device)
         with timer("decode"):
             clip = _clip(source, self.spec.input.num_frames)
         with timer("preprocess"):
-            batch = self.transform(clip.frames.permute(0, 3, 1, 2))[None].to(self.device)
+            batch = self.transform(clip.frames.permute(0, 3, 1, 2))[None]
+        with timer("transfer"):
+            batch = batch.to(self.device)
         with timer("model"):
-            scores = self.model(batch).float().softmax(1)[0].cpu()
+            logits = self.model(batch)
+        with timer("postprocess"):
+            scores = logits.float().softmax(1)[0].cpu()
         name = _name(source)
         notes = tuple(note.removeprefix(f"{pathlib.Path(name)}: ").removeprefix(f"{name}: ") for note in clip.warnings)
         return VideoPrediction(self.spec.name, name, self.class_names, scores, timer.stages, notes, clip)
@@ -206,7 +210,7 @@ class PointPredictor(Predictor):
             raise ZooError(f"{self.spec.name} finds boxes: call its module with points [B, 4, N] and class ids [B]")
         extra = () if task != "part_segmentation" else (self._category_id(category),)
         assert isinstance(self.spec.input, PointInput)
-        timer = _Timer()
+        timer = _Timer(self.device)
         with timer("read"):
             wanted = self.spec.input.features
             if isinstance(source, str | os.PathLike):
@@ -219,13 +223,15 @@ class PointPredictor(Predictor):
             extent = scene_extent(points)
             chunks = scene_parts(points, self.spec.input.parts, self.spec.input.num_points)
             inputs = [self.transform(points[chunk], extent=extent) for chunk in chunks]
-        with timer("model"):
-            outputs = [
-                self._probabilities(torch.stack(inputs[start : start + CHUNKS_AT_ONCE]), extra)
-                for start in range(0, len(inputs), CHUNKS_AT_ONCE)
-            ]
-            probabilities = torch.cat(outputs)
+        outputs = []
+        for start in range(0, len(inputs), CHUNKS_AT_ONCE):
+            with timer("transfer"):
+                batch = torch.stack(inputs[start : start + CHUNKS_AT_ONCE]).to(self.device)
+                ids = [torch.full((len(batch),), value, device=self.device) for value in extra]
+            with timer("model"):
+                outputs.append(self.model(batch, *ids))
         with timer("postprocess"):
+            probabilities = torch.cat([logits.float().softmax(1).cpu() for logits in outputs])
             labels = torch.full((len(cloud.points),), -1)
             kept = torch.from_numpy(np.flatnonzero(usable))
             if probabilities.dim() == 2:
@@ -241,10 +247,6 @@ class PointPredictor(Predictor):
         return PointPrediction(
             self.spec.name, _name(source), self.class_names, scores, timer.stages, notes, cloud, labels
         )
-
-    def _probabilities(self, inputs: Tensor, extra: Sequence[int]) -> Tensor:
-        ids = [torch.full((len(inputs),), value, device=self.device) for value in extra]
-        return self.model(inputs.to(self.device), *ids).float().softmax(1).cpu()
 
     def _category_id(self, category: Category | None) -> int:
         for index, name in enumerate(SHAPE_NAMES):
@@ -287,15 +289,18 @@ def load(name: str, device: str | int | torch.device | None = None) -> Predictor
 
 @dataclass
 class _Timer:
-    """Milliseconds by stage."""
+    """Milliseconds by stage, those of a GPU's work in the stage that asked for it."""
 
+    device: torch.device
     stages: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
-        self.stages[stage] = (time.perf_counter() - started) * 1e3
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.stages[stage] = self.stages.get(stage, 0.0) + (time.perf_counter() - started) * 1e3
 
 
 def _name(source: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import os
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -118,6 +119,8 @@ def architecture_task(architecture: str) -> str:
 
 
 def _unknown(name: str) -> str:
+    if os.path.isdir(name):
+        return f"there is no model {name!r}: write local-dir:{name} for that folder"
     known = [*_builders, *(spec.name for tags in _weights.values() for spec in tags.values())]
     nearest = difflib.get_close_matches(name, known, n=5, cutoff=0.0)
     return (

@@ -45,8 +45,8 @@ class VideoInput:
         crop_mode: "center", or "squash" to scale the whole frame to the input's square, cutting nothing off.
         mean: of the channels, in 0..1.
         std: of the channels, in 0..1.
-        remove_background: subtract from every pixel its median over the clip, instead of the mean, so that what stands
-            still is gray; for cameras that stand still themselves.
+        frame_differences: show every frame's difference from the one before, scaled for each clip to about -1..1,
+            instead of the frame less ``mean`` over ``std``; for cameras that stand still themselves.
     """
 
     num_frames: int = 8
@@ -55,7 +55,7 @@ class VideoInput:
     crop_mode: Literal["center", "squash"] = "center"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
-    remove_background: bool = False
+    frame_differences: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import zipfile
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.convert.files import Call, Storage, dumps, legacy_file, tensor, zip_file
 from zoo.convert import read_tensors
@@ -109,6 +110,36 @@ def test_the_attacks_would_work_elsewhere(write, mark):
 def test_dangerous_function_is_named(write, mark):
     with pytest.raises(CheckpointError, match=r"asks for (posix|nt)\.system to be called .* delete the file"):
         read_tensors(write(dumps({"state_dict": {"a": good()}, "config": attacks(mark)["os.system"]})))
+
+
+STEERING = "x\x1b]0;owned\x07\u202e"
+
+
+def steering_global(module: str) -> bytes:
+    return b"\x80\x02c" + f"{module}\n{STEERING}\n".encode() + b")R."
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        steering_global("os"),
+        steering_global("torch"),
+        dumps({"model": {STEERING: good()}}),
+        dumps({"model": {"y" * 10**6: good()}}),
+        dumps({"model": {"a" + "\n": good()}}),
+        dumps({"model": {"a": tensor(Storage(1, STEERING), 0, (1,), (1,))}}),
+    ],
+)
+def test_what_a_file_is_called_inside_cannot_steer_a_terminal(write, pickled):
+    with pytest.raises(CheckpointError) as caught:
+        read_tensors(write(pickled))
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 10_000
+
+
+def test_names_in_safetensors_cannot_either(tmp_path):
+    save_file({STEERING: torch.ones(1)}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match="cannot be shown"):
+        read_tensors(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize("position", [0, 1, 2, 4])

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import itertools
 import json
 import sys
 import tarfile
@@ -14,18 +15,21 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from tests.engine.small_sets import write_moving
 from tools import make_shards
 from zoo.data.bad_files import GuardedDataset, collate_guarded
 from zoo.data.point_dataset import PointFiles, PointFolder
 from zoo.data.points import POINT_SUFFIXES, write_ply
 from zoo.data.remote_files import FileCache
-from zoo.data.shards import find_shards, write_shards
+from zoo.data.shards import FetchAhead, find_shards, write_shards
 from zoo.data.shards.find import expand
 from zoo.data.shards.index import write_index
 from zoo.data.video_dataset import VideoDataset
 from zoo.data.video_sets import find_videos
 from zoo.data.video_sets.listing import VIDEO_SUFFIXES
 from zoo.data.video_writer import write_video
+from zoo.engine.config import DataConfig
+from zoo.engine.labelled import labelled_videos
 from zoo.engine.order import Prepared, Samples, Schedule
 from zoo.errors import InputError
 
@@ -141,6 +145,31 @@ def test_videos_are_as_they_are_in_their_folder(videos, tmp_path, training):
     assert sharded.path_of(0) == f"{shard}/{names[0]}" and sharded.shard_sizes == (5,) and files.shard_sizes == ()
 
 
+def test_folders_of_frames_are_as_they_are_outside(tmp_path):
+    root = write_moving(tmp_path / "frames", count=2)
+    (root / "left/clip1/05.jpg").write_text("no picture")
+    plain = find_videos(root)
+    (shard,) = write_shards(plain.samples, plain.class_names, tmp_path / "train")
+    found = labelled_videos(DataConfig(layout="shards"), str(shard))
+    assert found.class_names == ("left", "right")
+    folders, sharded = (VideoDataset(each.samples, each.class_names, 12, training=False) for each in (plain, found))
+    assert sharded.shard_sizes == (4,)
+    order = [int(sample.name[:7]) for sample, _ in found.samples]
+    bad = order.index([str(path) for path, _ in plain.samples].index(str(root / "left/clip1")))
+    for place, number in enumerate(order):
+        if place != bad:
+            assert torch.equal(sharded[place][0], folders[number][0]) and sharded[place][1] == folders[number][1]
+    with pytest.raises(InputError, match=rf"{shard}/000000._clip1/000005\.jpg cannot be read as a picture"):
+        sharded[bad]
+
+
+def test_a_picture_beside_a_video_is_not_a_part_of_it(videos, tmp_path):
+    video = (videos / "left" / "c d.mp4").read_bytes()
+    shard = write_tar(tmp_path / "x.tar", [("a.jpg", b"thumbnail"), ("a.mp4", video), ("a.cls", b"0")])
+    found = labelled_videos(DataConfig(layout="shards"), str(shard))
+    assert [sample.name for sample, _ in found.samples] == ["a.mp4"]
+
+
 @pytest.mark.parametrize("has_index", [True, False])
 def test_clouds_are_as_they_are_in_their_folder(clouds, cloud_shards, has_index):
     if not has_index:
@@ -192,6 +221,28 @@ def test_shards_from_a_server_are_fetched_once(cloud_shards, serve, tmp_path):
             assert member.read() == expected.read() and label == expected_label
     shards = [name for name in asked if name.endswith(".tar?key=secret")]
     assert len(shards) == len(set(shards)) == 5
+
+
+def test_the_next_shards_are_fetched_while_the_first_are_read(clouds, serve, tmp_path):
+    folder = PointFolder(clouds)
+    shards = list(write_shards(folder.files, folder.class_names, tmp_path / "s/train", max_bytes=1))
+    address, asked = serve(tmp_path / "s")
+    found = find_clouds(f"{address}/train-{{000000..000009}}.tar", cache=FileCache(tmp_path / "cache"))
+    dataset = PointFiles(found.samples, found.class_names, num_points=16)
+
+    def order(batches, soon=None):
+        keys = Schedule(len(dataset), 2, 2, 7, shard_sizes=dataset.shard_sizes, soon=soon)
+        return [shards[index].name for batch in itertools.islice(keys, batches) for _, index in batch]
+
+    for batches in (2, 5):  # and at the end of an epoch those with which the next one begins
+        del asked[:]
+        ahead = FetchAhead(dataset.shard_of)
+        assert order(batches, ahead) == order(batches)
+        ahead.close()
+        whole, num_read = order(10), 2 * batches
+        kept = [path.name.partition("-")[2] for path in (tmp_path / "cache").glob("*.tar")]
+        assert set(kept) == set(whole[4 : num_read + 4])
+        assert len(asked) == len(set(asked)) <= 8
 
 
 def test_a_far_shard_without_index_is_fetched_to_see_what_is_in_it(tmp_path, serve, caplog):
@@ -345,7 +396,7 @@ def test_indexes_are_written_for_the_shards_of_others(tmp_path, run_tool, capsys
 
 def test_what_cannot_go_into_shards_is_named(clouds, tmp_path):
     folder = PointFolder(clouds)
-    with pytest.raises(InputError, match="folder of frames"):
+    with pytest.raises(InputError, match=r"holds no \.jpg or \.png frames"):
         list(write_shards([(clouds / "ball", 0)], ["ball"], tmp_path / "a"))
     with pytest.raises(InputError, match=r"missing\.npy"):
         list(write_shards([(clouds / "missing.npy", 0)], ["ball"], tmp_path / "b"))

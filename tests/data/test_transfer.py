@@ -1,5 +1,9 @@
 """A file comes whole from wherever the connection broke, and never as a mixture of two versions."""
 
+import urllib.error
+import urllib.request
+from email.message import Message
+
 import pytest
 
 from zoo.data import transfer
@@ -75,3 +79,18 @@ def test_a_host_that_does_not_answer_is_asked_again_only_by_who_has_patience(hub
     for patient in (True, False):
         with pytest.raises(TransferError, match="refused"):
             fetch(url, part, patient=patient)
+
+
+def test_a_redirect_leads_to_the_web_alone(hub, part):
+    url = hub.add_file("file", CONTENT)
+    hub.fail("file", 302, headers={"Location": "ftp://127.0.0.1/file"})
+    with pytest.raises(TransferError, match=r"leads from .* to ftp://127.0.0.1/file, which is not followed"):
+        fetch(url, part)
+
+
+def test_a_redirect_does_not_give_up_encryption():
+    """Nobody publishes the hashes of the authors' files: HTTPS alone vouches for the first download."""
+    asked, follow = urllib.request.Request("https://a.example/file"), transfer._SafeRedirects().redirect_request
+    assert follow(asked, None, 302, "", Message(), "https://b.example/file").full_url == "https://b.example/file"
+    with pytest.raises(urllib.error.HTTPError, match="which is not followed"):
+        follow(asked, None, 302, "", Message(), "http://b.example/file")

@@ -147,11 +147,11 @@ def test_a_damaged_picture_in_a_folder_is_refused(tmp_path):
 
 
 def refuse(path, pattern, num_frames=8):
-    """It is refused soon, in one line that names the file and matches ``pattern``."""
-    begin = time.perf_counter()
+    """It is refused after little work, in one line that names the file and matches ``pattern``."""
+    begin = time.process_time()  # as what else the machine does is no business of the reader
     with pytest.raises(InputError, match=pattern) as caught:
         read_clip(path, num_frames)
-    assert time.perf_counter() - begin < 4
+    assert time.process_time() - begin < 4
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -73,15 +73,23 @@ def test_training_crops_of_the_whole_frame_reach_all_its_parts():
     assert min(result[0, 0].min() for result in results) < 0.02 and max(result[0, 0].max() for result in results) > 0.98
 
 
-def test_without_its_background_a_clip_shows_only_what_moves():
-    frames = gradient(48, 48, frames=5).clone()
+def test_frame_differences_show_only_what_moves_at_any_contrast():
+    frames = torch.full((5, 3, 48, 48), 100, dtype=torch.uint8)
     for t in range(5):
-        frames[t, :, 8:16, 8 * t : 8 * t + 8] = 255
-    result = VideoTransform(48, 48, **PLAIN, remove_background=True)(frames)
-    moving = torch.zeros(5, 48, 48, dtype=torch.bool)
-    for t in range(5):
-        moving[t, 8:16, 8 * t : 8 * t + 8] = True
-    assert (result.abs().amax(1)[~moving] == 0).all() and (result[:, 2][moving] == 1).all()
+        frames[t, :, 8:16, 8 * t : 8 * t + 8] = 200
+    faint = (frames.int() - 100) // 4 + 100
+    result, of_faint = (VideoTransform(48, 48, **PLAIN, frame_differences=True)(x) for x in (frames, faint.byte()))
+    assert result.shape == frames.shape and (result[0] == result[1]).all()
+    for t in range(1, 5):
+        change = frames[t].int() - frames[t - 1].int()
+        assert (result[t].sign() == change.sign()).all()
+    assert torch.allclose(result, of_faint) and result.abs().max() == 1
+
+
+def test_frame_differences_of_a_still_clip_stay_small():
+    noise = torch.randint(100, 102, (4, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    transform = VideoTransform(48, 48, **PLAIN, frame_differences=True)
+    assert transform(noise).abs().max() < 0.2 and (transform(noise[:1]) == 0).all()
 
 
 def test_training_mirrors_only_when_it_is_asked_to():

@@ -33,6 +33,11 @@ class SmallSet:
     classes: int
     arguments: dict[str, Any]
 
+    @property
+    def measured(self) -> DataConfig:
+        """The same of a measurement, in which nothing is learnt and the model says how its input is made."""
+        return replace(self.data, train="", image_size=None, features=[], samples_per_scene=8)
+
 
 def small_set(name: str, folder) -> SmallSet:
     """The set ``name``, written into ``folder``."""

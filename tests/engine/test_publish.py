@@ -51,6 +51,7 @@ def test_a_measured_checkpoint_enters_the_index(tmp_path, monkeypatch, capsys):
     assert tool(monkeypatch, "add_checkpoint", best, "--results", results, *claims) == 0
     (entry,) = json.loads((bundle / "index.json").read_text())
     assert entry["file"] == "pvcnn_sem_c0p125.mine.safetensors" and (bundle / entry["file"]).is_file()
+    assert (bundle / "golden" / entry["file"]).is_file()
     assert [metric["name"] for metric in entry["metrics"]] == ["mean iou", "overall accuracy"]
     low, high = entry["metrics"][0]["interval"]
     assert low <= entry["metrics"][0]["value"] <= high

@@ -1,5 +1,6 @@
 """What a run starts from, and how far each of its layers then moves."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,11 @@ import torch
 from safetensors.torch import save_file
 
 import zoo
-from zoo.engine.config import OptimConfig
+from tests.engine.small_sets import small_set
+from zoo.engine.config import InitConfig, OptimConfig, TrainConfig
+from zoo.engine.data import open_sets
 from zoo.engine.init import init_weights
+from zoo.engine.networks import create_network
 from zoo.engine.optim import create_optimizer, freeze
 from zoo.errors import InputError
 
@@ -39,6 +43,18 @@ def test_an_imagenet_network_is_taken_whole(test_data: Path):
     archive = test_data / "weights/mobilenet_v2_imagenet/mobilenet_v2_imagenet_int8_ptq_perchannel.npz"
     model = zoo.create_model("tsm_mobilenetv2", num_classes=0, tf_padding=True)
     assert init_weights(model, str(archive)) == len(model.state_dict())
+
+
+def test_it_is_said_where_what_an_imagenet_network_learnt_with_is_left_out(test_data, tmp_path, caplog):
+    archive = test_data / "weights/mobilenet_v2_imagenet/mobilenet_v2_imagenet_int8_ptq_perchannel.npz"
+    config = TrainConfig("tsm_mobilenetv2", small_set("videos", tmp_path).data, init=InitConfig(str(archive)))
+    sets = open_sets(config.data, config.model)
+    create_network(config, sets, torch.device("cpu"), start=True)
+    assert "--model_args.tf_padding true --data.mean" in caplog.text
+    caplog.clear()
+    halves = replace(config.data, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    create_network(replace(config, model_args={"tf_padding": True}, data=halves), sets, torch.device("cpu"), start=True)
+    assert "tf_padding" not in caplog.text
 
 
 @pytest.mark.parametrize("name", ["tsm_mobilenetv2", "tsm_resnet18"])

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import itertools
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from zoo.engine.command_line import parse_config
 from zoo.engine.config import TrainConfig
 from zoo.engine.metrics import accuracy, confusion_matrix, mean_iou
 from zoo.engine.optim import moving_average
+from zoo.errors import CheckpointError, UnknownNameError
 
 pytest.importorskip("jsonargparse")
 ROOT = Path(__file__).parents[2]
@@ -52,6 +54,10 @@ def test_a_run_leaves_what_it_promises_and_goes_on(tmp_path, monkeypatch):
     assert "val_mean_iou" in (folder / "log.txt").read_text()
     predictor = zoo.load(f"local-dir:{folder / 'best'}")
     assert predictor(torch.rand(50, 6)).labels.shape == (50,)
+    with pytest.raises(CheckpointError, match=f"pass a folder, such as {folder / 'best'}"):
+        zoo.load(f"local-dir:{folder}")
+    with pytest.raises(UnknownNameError, match=f"write local-dir:{folder / 'best'} for that folder"):
+        zoo.load(str(folder / "best"))
     assert run(monkeypatch, *tabletop_run(tmp_path, "--epochs", 3, "--resume", "auto")) == 0
     with open(folder / "metrics.csv") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
@@ -100,6 +106,40 @@ def test_own_videos(tmp_path, monkeypatch):
     predictor = zoo.load(f"local-dir:{tmp_path / 'run/best'}")
     assert predictor.class_names == ("left", "right")
     assert predictor(val / "left/clip0").top(1)[0][0] in ("left", "right")
+
+
+@pytest.mark.slow
+def test_a_handful_of_clouds_is_told_apart_after_a_few_steps(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for part, name in itertools.product(("train", "val"), ("ball", "stick")):
+        (tmp_path / part / name).mkdir(parents=True)
+        for number in range(4):
+            points = rng.normal(size=(100, 3)) * ((1, 1, 1) if name == "ball" else (0.1, 0.1, 2))
+            write_ply(tmp_path / part / name / f"{number}.ply", points.astype(np.float32))
+    config = ["--config", ROOT / "configs/points/finetune.yaml", "--data.train", tmp_path / "train"]
+    small = ["--model_args", '{"width_multiplier": 0.125}', "--data.num_points", 100, "--data.workers", 0]
+    more = ["--data.val", tmp_path / "val", "--epochs", 15, "--batch_size", 4, "--out", tmp_path / "run"]
+    assert run(monkeypatch, *config, *small, *more) == 0
+    with open(tmp_path / "run/metrics.csv") as file:
+        accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+    assert accuracies[-1] == max(accuracies) >= 0.875
+    best, last = ((tmp_path / "run" / name / "model.safetensors").read_bytes() for name in ("best", "last"))
+    assert best == last  # of epochs that are equally good the last, which learnt for longest
+
+
+def test_scenes_in_shards_are_refused_with_the_reason(tmp_path, monkeypatch, capsys):
+    config = ["--config", ROOT / "configs/points/finetune_scenes.yaml", "--data.train", tmp_path / "train-{0..3}.tar"]
+    assert run(monkeypatch, *config, "--data.layout", "shards", "--out", tmp_path / "run") == 2
+    assert "'shards' is not one of scenes, which are read once and kept" in capsys.readouterr().err
+
+
+def test_what_needs_the_future_is_refused_for_an_online_model(tmp_path, monkeypatch, capsys):
+    train = write_videos(tmp_path / "train", count=2)
+    config = ["--config", ROOT / "configs/video/finetune.yaml", "--data.train", train, "--init.weights", "none"]
+    more = ["--model", "tsm_mobilenetv2_online", "--data.frame_differences", "true", "--out", tmp_path / "run"]
+    assert run(monkeypatch, *config, *more, "--batch_size", 2, "--data.image_size", 32) == 2
+    assert "their scale over a clip knows its future" in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("*/model.safetensors"))
 
 
 def test_a_file_that_cannot_be_read_is_counted_and_too_many_end_the_run(tmp_path, monkeypatch, capsys):

@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ import torch
 import zoo
 from tests.engine.small_sets import small_set, untrained, write_moving
 from zoo.data import isprs, s3dis
-from zoo.engine.config import DataConfig, ValidateConfig
+from zoo.engine.config import AugmentConfig, DataConfig, ValidateConfig
+from zoo.engine.data import TASKS
 from zoo.engine.measured import open_measured
+from zoo.engine.measured_keys import LOOKED_AT
 from zoo.engine.validate import validate
 from zoo.errors import InputError
 from zoo.weights import VideoInput, WeightsSpec
@@ -54,13 +56,13 @@ def _modules_that_sets_need(request):
 def test_a_model_is_measured_on_the_part_that_was_held_out(name, tmp_path):
     small = small_set(name, tmp_path)
     model = untrained(small, tmp_path / "model")
-    evaluation, measured_on = validate(ValidateConfig(model, small.data))
+    evaluation, measured_on = validate(ValidateConfig(model, small.measured))
     assert measured_on.startswith(NAMES[name])
     assert all(0 <= value <= 1 for value in evaluation.figures.values())
-    again, _ = validate(ValidateConfig(model, small.data))
+    again, _ = validate(ValidateConfig(model, small.measured))
     assert again.figures == evaluation.figures
     if name in ("s3dis", "isprs", "shapenet_part"):
-        more, _ = validate(ValidateConfig(model, replace(small.data, num_points=128), votes=3))
+        more, _ = validate(ValidateConfig(model, replace(small.measured, num_points=128), votes=3))
         assert (more.settings["points_per_pass"], more.settings["num_votes"]) == (128, 3)
     if name in ("s3dis", "isprs"):  # every point counts once
         rooms = s3dis.S3dis(small.data.path, [5]).room_labels(0) if name == "s3dis" else None
@@ -80,7 +82,9 @@ def test_the_authors_checkpoint_needs_no_description(tmp_path):
 @pytest.mark.parametrize("name", VAL_NAMES)
 def test_settings_are_chosen_on_another_part(name, tmp_path):
     small = small_set(name, tmp_path)
-    evaluation, measured_on = validate(ValidateConfig(untrained(small, tmp_path / "model"), small.data, split="val"))
+    evaluation, measured_on = validate(
+        ValidateConfig(untrained(small, tmp_path / "model"), small.measured, split="val")
+    )
     assert VAL_NAMES[name] in measured_on and evaluation.num_samples > 0
 
 
@@ -91,7 +95,7 @@ def test_a_protocol_says_what_is_seen_of_a_video(protocol, views, size, tmp_path
     small = small_set("videos", tmp_path)
     spec = WeightsSpec("tsm_resnet18", "mine", 2, small.input)
     for num_frames in (4, 8):  # 8 of more than the model learnt from
-        data = replace(small.data, num_frames=num_frames)
+        data = replace(small.measured, num_frames=num_frames)
         measured = open_measured(ValidateConfig("mine", data, protocol=protocol), spec)
         assert measured.protocol == protocol and measured.settings["views"]["num_views"] == views
         assert measured.settings["views"]["num_frames"] == num_frames
@@ -146,10 +150,10 @@ def test_a_bad_video_ends_the_measurement_or_is_left_out(tmp_path, caplog):
     small = small_set("videos", tmp_path)
     bad = Path(small.data.val) / "left/bad.mp4"
     bad.write_text("no video")
-    config = ValidateConfig(untrained(small, tmp_path / "model"), small.data)
+    config = ValidateConfig(untrained(small, tmp_path / "model"), small.measured)
     with pytest.raises(InputError, match=r"bad\.mp4"):
         validate(config)
-    evaluation, _ = validate(replace(config, data=replace(small.data, bad_files="skip")))
+    evaluation, _ = validate(replace(config, data=replace(small.measured, bad_files="skip")))
     assert evaluation.num_samples == 2 and "bad.mp4 is left out" in caplog.text
     assert evaluation.settings["left_out"] == [str(bad)]
 
@@ -157,12 +161,40 @@ def test_a_bad_video_ends_the_measurement_or_is_left_out(tmp_path, caplog):
 @pytest.mark.parametrize("name", ["s3dis", "isprs", "fights"])
 def test_without_a_fold_nothing_is_held_out(name, tmp_path):
     small = small_set(name, tmp_path)
-    config = ValidateConfig(untrained(small, tmp_path / "model"), replace(small.data, fold=0))
+    config = ValidateConfig(untrained(small, tmp_path / "model"), replace(small.measured, fold=0))
     with pytest.raises(InputError, match=r"data\.fold is 0, so there is nothing to measure on"):
         validate(config)
-    without = replace(config, data=replace(small.data, hold_out_val=False), split="val")
+    without = replace(config, data=replace(small.measured, hold_out_val=False), split="val")
     with pytest.raises(InputError, match=r"data\.hold_out_val is false"):
         validate(without)
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "options", "decides"),
+    [
+        ("videos", {"sampling": "dense"}, {}, "--protocol decides"),
+        ("videos", {"image_size": 64}, {}, "the model brings its own"),
+        ("videos", {"train": "my_videos/train"}, {}, "it is for training"),
+        ("videos", {"augment": AugmentConfig(mirror=True)}, {}, "it is for training"),
+        ("videos", {"fold": 2}, {}, "nothing is decided by it on data.name 'videos'"),
+        ("videos", {}, {"split": "val"}, "data.val says"),
+        ("videos", {}, {"votes": 2}, "label every point"),
+        ("clouds", {"features": ["rgb"]}, {}, "the model brings its own"),
+        ("clouds", {}, {"protocol": "crop10"}, "for videos"),
+        ("kitti", {"num_points": 64}, {}, "nothing is decided by it"),
+    ],
+)
+def test_a_key_without_effect_is_refused_with_what_decides_instead(name, keys, options, decides, tmp_path):
+    small = small_set(name, tmp_path)
+    data = replace(small.measured, **({"num_points": None} | keys))
+    key = next(iter([*(f"data.{each}" for each in keys), *options]))
+    with pytest.raises(InputError, match=f"{key} .*{decides}.*; leave"):
+        validate(ValidateConfig(untrained(small, tmp_path / "model"), data, **options))
+
+
+def test_every_set_says_what_a_measurement_looks_at():
+    keys = {field.name for field in fields(DataConfig)}
+    assert set(LOOKED_AT) == set(TASKS) - {"direction"} and all(looked_at <= keys for looked_at in LOOKED_AT.values())
 
 
 def test_sets_that_do_not_suit_the_model_are_named(tmp_path):

@@ -2,6 +2,9 @@
 
 import dataclasses
 import re
+import shlex
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +14,12 @@ import zoo
 from tests.engine.test_publish import ROOT, load_tool
 from zoo.data.points import write_ply
 from zoo.data.video_writer import write_video
-from zoo.hub import model_card
+from zoo.engine.command_line import parse_config
+from zoo.engine.config import ValidateConfig
+from zoo.hub import bundled_names, model_card
+from zoo.hub.card import usage
 from zoo.registry import find_weights
-from zoo.weights import Metric, VideoInput, WeightsSpec
+from zoo.weights import Metric, VideoInput, WeightsSpec, channels_of
 
 NAMES = zoo.list_models(pretrained=True)
 
@@ -46,6 +52,21 @@ def test_a_changed_figure_makes_them_stale_and_making_mends_them(tmp_path, monke
     assert card.read_text() == (ROOT / f"model_cards/{NAMES[0]}.md").read_text()
 
 
+@pytest.mark.parametrize("name", bundled_names())
+def test_every_figure_of_ours_names_a_whole_command(name):
+    card = (ROOT / f"model_cards/{name}.md").read_text()
+    for metric in find_weights(name).metrics:
+        assert f"| this project, `{metric.source}` |" in card
+        tool, *arguments = shlex.split(metric.source, comments=True)
+        config = parse_config(ValidateConfig, arguments)
+        assert tool == "tools/validate.py" and config.model and config.data.path
+        network = metric.name.rpartition(" of ")[2]
+        if network in zoo.list_models():  # compared with; how it was trained is told too
+            assert config.model.startswith("local-dir:") and network in find_weights(name).origin
+        if "folds" in metric.dataset:
+            assert metric.source.endswith(f"# the first of {metric.dataset.split()[0]} folds")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_hub_reads_a_card(name):
     spec = find_weights(name)
@@ -62,15 +83,34 @@ def test_the_hub_reads_a_card(name):
         assert f"\n## {title}" in card.text
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if find_weights(name).sha256])
-def test_the_lines_of_a_card_run(name, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("name", bundled_names())
+def test_the_lines_of_a_card_run_on_such_a_file(name, tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     write_video(tmp_path / "clip.mp4", rng.integers(0, 255, (16, 64, 64, 3), dtype=np.uint8), fps=8)
     colors = rng.integers(0, 255, (200, 3), dtype=np.uint8)
     write_ply(tmp_path / "scan.ply", rng.normal(size=(200, 3)).astype(np.float32), colors)
+    spec = find_weights(name)
+    features = 0 if isinstance(spec.input, VideoInput) else channels_of(spec.input.features)
+    np.savetxt(tmp_path / "points.txt", rng.uniform(0, 2, (200, features)))
     monkeypatch.chdir(tmp_path)
-    exec(code_of((ROOT / f"model_cards/{name}.md").read_text()), {})
-    assert (tmp_path / "labels.ply").is_file() or find_weights(name).class_names[0] in capsys.readouterr().out
+    lines = code_of((ROOT / f"model_cards/{name}.md").read_text())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # of what the file lacks
+        exec(lines, {})
+    out = capsys.readouterr().out
+    assert len(lines.splitlines()) == 3
+    if "labels.ply" in lines:
+        assert b"label" in Path("labels.ply").read_bytes()[:1000]
+    else:
+        assert all(class_name in out for class_name in spec.class_names[:5])
+
+
+def test_the_lines_name_the_columns_of_the_file():
+    radar = find_weights("pvcnn_cls_c0p25.radhar")
+    assert '("points.txt")' in usage(radar, "x") and usage(radar, "x").endswith("x y z velocity intensity time")
+    assert '("scan.ply")' in usage(find_weights("pvcnn_sem_c1.s3dis_area5"), "x")
+    assert usage(find_weights("pvcnn_sem_c1.s3dis_area5"), "x").endswith("with x y z red green blue")
+    assert usage(find_weights("pvcnn_sem_c0p25.isprs"), "x").endswith("with x y z")
 
 
 @pytest.mark.parametrize(

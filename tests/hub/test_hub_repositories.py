@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import zoo
+from zoo.data import transfer
 from zoo.errors import CheckpointError, InputError, SourceError, UnknownNameError
+from zoo.hub import patience
 
 NAME = "hf-hub:me/scenes"
 
@@ -64,6 +67,14 @@ def test_without_a_network_the_last_version_is_taken(hub, scenes, monkeypatch):
     assert torch.equal(outputs(NAME), expected)
 
 
+def test_what_a_server_says_cannot_steer_a_terminal(hub, scenes):
+    hub.publish("me/scenes", scenes)
+    hub.fail("resolve", 400, headers={"X-Error-Message": "no\x1b[2J" + "x" * 20_000})
+    with pytest.raises(SourceError) as caught:
+        zoo.load(NAME)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 10_000
+
+
 def test_a_branch_moves_and_a_commit_stays(hub, scenes, tmp_path):
     old = hub.publish("me/scenes", scenes)
     before = outputs(NAME)
@@ -96,16 +107,54 @@ def test_what_the_hub_answers_is_told(hub, scenes, status, advice):
     assert "\n" not in str(caught.value)
 
 
-def test_a_hub_that_cannot_be_reached_is_told(hub):
+@pytest.fixture
+def naps(monkeypatch):
+    """The pauses in seconds between our requests to the Hub; its client may make none of its own."""
+    naps = []
+    monkeypatch.setattr(transfer, "PAUSE_S", 2)
+    monkeypatch.setattr(patience, "time", SimpleNamespace(sleep=naps.append))
+    for module in ("huggingface_hub.utils._http", "huggingface_hub.file_download"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(sleep=lambda seconds: pytest.fail("the client waits")))
+    return naps
+
+
+@pytest.mark.parametrize(
+    ("headers", "pauses", "words"),
+    [
+        ({}, [2, 4], "HTTP 429, too many"),
+        ({"Retry-After": "7"}, [7, 7], "HTTP 429, to be asked again in 7 s, too many"),
+        ({"Retry-After": "86400"}, [], "to be asked again in 86400 s"),
+        ({"RateLimit": '"resolvers";r=0;t=290'}, [], "to be asked again in 290 s"),
+        ({"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}, [2, 4], "HTTP 429"),
+    ],
+)
+@pytest.mark.parametrize("methods", [("HEAD", "GET"), ("GET",)])
+def test_a_busy_hub_is_waited_for_within_reason(hub, scenes, naps, headers, pauses, words, methods):
+    hub.publish("me/scenes", scenes)
+    hub.fail("/resolve/", 429, headers=headers, methods=methods)
+    with pytest.raises(SourceError, match=words):
+        zoo.load(NAME)
+    assert naps == pauses
+    hub.faults.clear()
+    hub.fail("/resolve/", 503, times=1)
+    zoo.load(NAME, device="cpu")
+    assert naps == [*pauses, 2]
+
+
+def test_a_hub_that_cannot_be_reached_is_told_at_once(hub, naps):
     hub.stop()
     with pytest.raises(SourceError, match=r"the Hub cannot be reached.*HF_ENDPOINT"):
         zoo.load(NAME)
 
 
-@pytest.mark.parametrize("name", ["hf-hub:scenes", "hf-hub:", "hf-hub:a/b/c", "hf-hub:../b", "hf-hub:me/scenes@a b"])
+@pytest.mark.parametrize(
+    "name",
+    ["hf-hub:scenes", "hf-hub:", "hf-hub:a/b/c", "hf-hub:../b", "hf-hub:me/scenes@a b", "hf-hub:me/scenes@../../../x"],
+)
 def test_names_that_name_no_repository_are_refused(hub, name):
     with pytest.raises((UnknownNameError, SourceError), match="hf-hub:owner/name"):
         zoo.load(name)
+    assert not hub.requests
 
 
 def test_what_is_not_in_a_repository_is_told(hub, scenes):
@@ -160,7 +209,7 @@ def limited(limit):
     try:
         zoo.load(NAME)
     except InputError as error:
-        sys.exit(0 if "no room" in str(error) and "HF_HOME" in str(error) else 3)
+        sys.exit(0 if "make room" in str(error) and "HF_HOME" in str(error) else 3)
 
 
 def test_a_full_disk_is_one_sentence(hub, scenes):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 import zoo
 from tests.parity import fixtures
 from zoo.cli import main
-from zoo.hub import bundled_names, sources
+from zoo.hub import bundled_names, checkpoints_folder, sources
 from zoo.hub.sources import UrlFile
 
 PARTS = "pvcnn_part_c0p25.shapenet"
@@ -42,6 +43,13 @@ def flip(path):
         file.seek(len(data) - 1)
         file.write(bytes([data[-1] ^ 1]))
     os.utime(path, ns=times)
+
+
+def flip_exponent(path):
+    """Make the last number of a file another by far."""
+    with open(path, "r+b") as file:
+        file.seek(path.stat().st_size - 1)
+        file.write(b"\x50")
 
 
 def weights_of(name):
@@ -88,9 +96,31 @@ def test_everything_on_this_machine_is_verified(served, capfd):
     for name in (*bundled_names(), PARTS, REPOSITORY):
         (line,) = [line for line in lines if line.startswith(name)]
         assert "sha256" in line and "tensors" in line
-    assert sum("golden outputs" in line for line in lines) == 2
+    assert all(line.endswith(", golden outputs") for line in lines)
     served.stop()
-    assert run(capfd, "verify", PARTS)[0] == 0
+    assert run(capfd, "verify", "--all")[:2] == (0, out)
+
+
+def test_bundled_weights_that_compute_something_else_are_found(capfd, monkeypatch, tmp_path):
+    name = "pvcnn_sem_c0p25.mosd"
+    shutil.copytree(checkpoints_folder(), tmp_path / "checkpoints")
+    for module in ("bundled", "resolve", "verify"):
+        monkeypatch.setattr(sys.modules[f"zoo.hub.{module}"], "checkpoints_folder", lambda: tmp_path / "checkpoints")
+    golden = tmp_path / f"checkpoints/golden/{name}.safetensors"
+    assert run(capfd, "verify", name)[1].endswith(", golden outputs\n")
+    flip_exponent(golden)
+    code, _, err = run(capfd, "verify", name)
+    assert code == 2 and "golden output" in err
+    golden.unlink()
+    assert "restore the file" in run(capfd, "verify", name)[2]
+
+
+def test_what_was_not_compared_is_told(served, capfd):
+    files = served.repositories["me/scenes"].at("main")[1]
+    served.publish("me/bare", {name: data for name, data in files.items() if not name.startswith("test/")})
+    assert run(capfd, "pull", "hf-hub:me/bare")[0] == 0
+    code, out, _ = run(capfd, "verify", "hf-hub:me/bare")
+    assert code == 0 and "golden outputs not compared" in out and "no such file" in out
 
 
 def test_a_changed_byte_is_found_even_where_size_and_time_are_the_same(served, capfd):
@@ -106,10 +136,7 @@ def test_a_changed_byte_is_found_even_where_size_and_time_are_the_same(served, c
 
 def test_another_result_is_found(served, capfd):
     run(capfd, "pull", PARTS)
-    path = weights_of(PARTS).parent / "test" / "output.safetensors"
-    with open(path, "r+b") as file:
-        file.seek(path.stat().st_size - 1)
-        file.write(b"\x50")  # the exponent of a float
+    flip_exponent(weights_of(PARTS).parent / "test" / "output.safetensors")
     code, _, err = run(capfd, "verify", PARTS)
     assert code == 2 and "golden output" in err
 

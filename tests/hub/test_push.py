@@ -122,7 +122,7 @@ def test_a_checkpoint_of_a_run_is_completed(hub, token, model, capfd, tmp_path):
     (best.parent / "config.yaml").write_text("data:\n  path: /home/me/my scenes.npz\nepochs: 3\nout: ~/runs/a\n")
     (best.parent / "metrics.csv").write_text("epoch,loss\n1,0.5\n")
     before = contents(best.parent)
-    refused(capfd, "push", best, REPO, "--yes", names="licence")
+    refused(capfd, "push", best, REPO, "--yes", names=f"error: {best}: no licence is given")
     assert not hub.requests
     code, _, _ = run(capfd, "push", best, REPO, "--yes", "--licence", "Apache-2.0")
     assert code == 0 and contents(best.parent) == before
@@ -148,6 +148,8 @@ def test_a_card_that_somebody_wrote_is_kept(hub, token, folder):
     [
         *("/home/me/data", "/root/x", "/work/shared/a.npz", "`/tmp/a`", "(/mnt/disk)", "~/videos", "~me/videos"),
         *(r"C:\Users\me", "D:/data", "/Users/me/x", "file:///a/b", "--data.path=/data/k400", "'/home'"),
+        *("/gpfs/scratch/me", "/lustre/x", "/nfs/team/a.npz", "/data1/k400", "/project/lab7/x"),
+        *(r"\\server\share\x", r"\\\\server\\x"),
     ],
 )
 def test_paths_of_a_machine_are_found(path):
@@ -159,6 +161,7 @@ def test_paths_of_a_machine_are_found(path):
     [
         *("https://huggingface.co/data/x", "and/or", "out/home/x", "tools/validate.py --data.path a.npz", "~100 clips"),
         *("./data/x", "hf-hub:me/home", "http://a.b/tmp/c", "1/2", "s3://data/x", "/homework", "config.json"),
+        *("/database", "train/val", r"a\\b", "/projectile"),
     ],
 )
 def test_other_texts_are_no_paths(text):

@@ -19,10 +19,11 @@ import zoo
 from tests.convert.files import Call, dumps, zip_file
 from tests.parity import fixtures
 from zoo import hub as zoo_hub
+from zoo.cli import main
 from zoo.data import transfer
 from zoo.errors import InputError, SourceError, ZooError
 from zoo.hub import sources
-from zoo.hub.sources import UrlFile
+from zoo.hub.sources import HubFile, UrlFile
 from zoo.registry import find_weights
 
 PARTS = "pvcnn_part_c0p25.shapenet"
@@ -114,6 +115,13 @@ def test_a_pinned_repository_of_another_project_is_converted(hub, tmp_path):
     ours, given = model(points), theirs(points)
     for row, name in enumerate(model.spec.class_names):  # they have the classes in another order
         assert torch.allclose(ours[:, row], given[:, THEIR_CLASSES.index(name)], atol=1e-5)
+    main(["convert", str(path), str(tmp_path / "converted.safetensors")])
+    for file in (path, tmp_path / "converted.safetensors"):  # by hand, by the name of the tag
+        by_hand = zoo.create_model(SCENES, checkpoint=file).eval()
+        assert by_hand.spec.class_names == model.spec.class_names and by_hand.spec.input == model.spec.input
+        assert torch.equal(by_hand(points), ours)
+    other = zoo.create_model(SCENES, checkpoint=path, num_classes=5)
+    assert other.num_classes == 5 and not other.spec.class_names
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 429, 500, 503])
@@ -128,6 +136,18 @@ def test_the_next_source_is_taken_where_one_does_not_answer(served, monkeypatch,
     assert len(served.downloads("first")) == (3 if status in (429, 500, 503) else 1)
 
 
+def test_a_host_that_wishes_a_long_pause_is_left_for_the_next(served, monkeypatch, caplog):
+    """The pause is not waited for, and the message tells of it."""
+    first = served.add_file("first.pth.tar", b"")
+    monkeypatch.setitem(sources._sources, PARTS, (HubFile("me/parts"), UrlFile(first), UrlFile(served.url)))
+    served.publish("me/parts", {"model.safetensors": b"x"})
+    for part in ("first", "me/parts"):
+        served.fail(part, 503, headers={"Retry-After": "86400"})
+    with caplog.at_level(logging.WARNING):
+        assert load().load_report.found_at.startswith(served.url)
+    assert caplog.text.count("to be asked again in 86400 s") == 2 and len(served.downloads("first")) == 1
+
+
 def test_where_no_source_answers_all_are_listed(served, monkeypatch):
     nobody = closed_address()
     served.fail("parts", 404)
@@ -137,7 +157,7 @@ def test_where_no_source_answers_all_are_listed(served, monkeypatch):
     text = str(caught.value)
     assert "2 places were tried" in text and f"{served.url} is not there" in text and "HTTP 404" in text
     assert f"{nobody}/parts cannot be fetched" in text and "refused" in text and "checkpoint=PATH" in text
-    assert "\n" not in text
+    assert f"zoo.create_model('{PARTS}'" in text and "\n" not in text
 
 
 def test_a_host_that_asks_to_wait_is_asked_again(served):

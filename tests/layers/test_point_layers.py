@@ -7,6 +7,7 @@ import torch
 
 from zoo.layers.pvconv import PVConv
 from zoo.layers.set_abstraction import FeaturePropagation, SetAbstraction
+from zoo.layers.shared_mlp import PointwiseConv
 from zoo.ops import voxel_plan
 
 
@@ -73,3 +74,16 @@ def test_propagation_carries_features_of_centers_to_points_that_lie_on_them() ->
     with torch.inference_mode():
         out = layer(coords, own, coords, features)
     torch.testing.assert_close(out, torch.cat([features, own], dim=1), atol=1e-4, rtol=1e-4)
+
+
+def test_a_convolution_takes_its_input_in_parts() -> None:
+    conv = PointwiseConv(9, 5)
+    points, more, cloud = torch.randn(2, 4, 7), torch.randn(2, 2, 7), torch.randn(2, 3)
+    joined = torch.cat([points, cloud.unsqueeze(2).expand(-1, -1, 7), more], dim=1)
+    torch.testing.assert_close(conv((points, cloud, more)), conv(joined))
+    torch.testing.assert_close(conv([joined]), conv(joined))
+    assert conv.weight.grad is None
+    conv((points, cloud, more)).square().sum().backward()
+    grad, conv.weight.grad = conv.weight.grad, None
+    conv(joined).square().sum().backward()
+    torch.testing.assert_close(conv.weight.grad, grad)

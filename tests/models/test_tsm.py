@@ -79,6 +79,49 @@ def test_steps_give_what_the_clip_gives():
     torch.testing.assert_close(torch.stack(logits).mean(0), model(x), rtol=1e-4, atol=1e-6)
 
 
+ONLINE = {
+    "tsm_mobilenetv2_online": {},
+    "tsm_resnet18_online": {"shift_place": "block"},
+    "tsm_resnet50_online": {},
+    "tsm_online": {"backbone": "regnetx_002"},
+}
+FURTHER_BACKBONES = (
+    "resnext50_32x4d", "resnetv2_50", "res2net50_26w_4s", "resnest14d", "darknet53", "nfnet_l0", "dla34",
+    "hrnet_w18_small", "convnext_atto", "inception_next_atto", "mobilenetv3_small_100", "mobilenetv4_conv_small",
+    "efficientnet_b0", "mnasnet_100", "ghostnet_100", "rexnet_100", "resnet101",
+)  # fmt: skip
+
+
+def check_steps_against_the_clip(model):
+    """In float64, so that only another function would differ."""
+    model, x = awake(model).double(), clip(4, side=64).double()
+    state, features = model.initial_state(2, 64), []
+    with torch.no_grad():
+        for frame in x.unbind(1):
+            step, state = model.step(frame, state)
+            features.append(step)
+        whole = model(x)
+        first = model(x[:, :1])
+    torch.testing.assert_close(torch.stack(features).mean(0), whole, rtol=1e-9, atol=1e-9)
+    assert differ(features[-1], first) and model.shifts
+
+
+@pytest.mark.parametrize("name", ONLINE)
+def test_an_online_model_of_any_backbone_is_its_clip_form(name):
+    check_steps_against_the_clip(create(name, **ONLINE[name]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", FURTHER_BACKBONES)
+def test_an_online_model_of_further_backbones_is_its_clip_form(backbone):
+    check_steps_against_the_clip(create("tsm_online", backbone=backbone))
+
+
+def test_blocks_that_see_all_frames_do_not_go_online():
+    with pytest.raises(ValueError, match="all frames"):
+        create("tsm_resnet50_online", non_local=True)
+
+
 def test_streams_are_independent_and_reset_one_by_one():
     model, x = create("tsm_mobilenetv2_online"), clip(2, side=64)
     _, state = model.step(x[:, 0], model.initial_state(2, (64, 64)))

@@ -50,6 +50,19 @@ def test_shift(dtype: torch.dtype, layout: torch.memory_format, size: tuple[int,
 
 
 @pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(16, 16, 8, 8), (16, 24, 7, 5), (8, 5, 1, 3)])
+@pytest.mark.parametrize("out_channels", [4, 40])
+def test_pointwise(dtype: torch.dtype, layout: torch.memory_format, size: tuple[int, ...], out_channels: int) -> None:
+    x = torch.randn(size).to(dtype).contiguous(memory_format=layout)
+    weight = (torch.randn(out_channels, size[1]) / size[1] ** 0.5).to(dtype)
+    bias = torch.randn(out_channels).to(dtype)
+    on_both(lambda x, w: ops.shifted_pointwise_conv(x, w, bias.to(x.device), 4), x, weight)
+    on_both(lambda x, w: ops.shifted_pointwise_conv(x, w, None, 8, 4, "online"), x, weight)
+    on_both(lambda x, w: ops.online_pointwise_conv(x, torch.ones_like(x[:, :2]), w, None, "relu6")[0], x, weight)
+
+
+@pytest.mark.parametrize("dtype", CLOSE)
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_voxels(dtype: torch.dtype, deterministic: bool) -> None:
     points, resolution = torch.randn(3, 3, 500), 6

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 
@@ -78,15 +76,6 @@ def peak_memory(call: Call) -> float:
     return (torch.cuda.max_memory_allocated() - before) / 1e6
 
 
-def machine(device: str = "cpu") -> dict[str, str]:
-    """What the figures were measured on: the processor, threads, and versions."""
-    about = {"processor": _processor(), "threads": str(torch.get_num_threads()), "torch": torch.__version__}
-    about["python"] = platform.python_version()
-    if device == "cuda":
-        about = {"GPU": torch.cuda.get_device_name(), "CUDA": str(torch.version.cuda), **about}
-    return about
-
-
 def _time_on_cpu(call: Call) -> float:
     started = time.perf_counter()
     call()
@@ -102,12 +91,3 @@ def _time_on_gpu(call: Call) -> float:
     end.record()
     end.synchronize()
     return float(start.elapsed_time(end)) / LAUNCHES
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.convert import mmaction2, torch_pointcloud, tsm
 from zoo.convert.safe_pickle import read_file
@@ -13,6 +13,7 @@ from zoo.convert.source import Source, State
 from zoo.errors import CheckpointError
 
 SHIFT_KEY = "zoo.shift"
+ORIGIN_KEY = "zoo.origin"
 POINT_PARTS = ("point_features.", "sa_layers.", "inst_seg_net.")
 
 
@@ -43,16 +44,40 @@ class Checkpoint:
         state_dict: what a model of ours would have in its ``state_dict()``.
         shift: "online" or "bidirectional", the direction in which the network shifts along time, where the file tells:
             both have tensors of the same names and shapes.
+        origin: the source that the weights are from, also where the file was converted since.
     """
 
     path: str
     source: str
     state_dict: dict[str, Tensor] = field(repr=False)
     shift: str | None = None
+    origin: str = "zoo"
 
     def metadata(self) -> dict[str, str]:
         """What a safetensors file of ``state_dict`` should have as its metadata, so that nothing is lost."""
-        return {"format": "pt"} | ({SHIFT_KEY: self.shift} if self.shift else {})
+        return file_metadata(self.shift) | {ORIGIN_KEY: self.origin}
+
+
+def file_metadata(shift: str | None) -> dict[str, str]:
+    """The metadata of a safetensors file of weights: its names of tensors do not tell in which direction they shift."""
+    return {"format": "pt"} | ({SHIFT_KEY: shift} if shift else {})
+
+
+def shift_of(model: nn.Module) -> str | None:
+    """The direction in which ``model`` shifts along time; None where it does not."""
+    return getattr(model, "direction", None) if getattr(model, "shifts", None) else None
+
+
+def stored_shift(path: str | os.PathLike[str]) -> str | None:
+    """The direction that the metadata of a safetensors file tell, if they do."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return _direction((file.metadata() or {}).get(SHIFT_KEY))
+
+
+def _direction(text: str | None) -> str | None:
+    return text if text in ("online", "bidirectional") else None
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -89,4 +114,5 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     # The authors' point models and ours share their names; only ours come as safetensors.
     name = "zoo" if source is PVCNN and file.format == "safetensors" else source.name
     shift = source.shift or file.metadata.get(SHIFT_KEY)
-    return Checkpoint(os.fspath(path), name, state, shift if shift in ("online", "bidirectional") else None)
+    origin = file.metadata.get(ORIGIN_KEY, name) if name == "zoo" else name
+    return Checkpoint(os.fspath(path), name, state, _direction(shift), origin)

@@ -13,6 +13,10 @@ from zoo.errors import CheckpointError
 
 COUNTER = "num_batches_tracked"
 LISTED = 10
+SHIFTS = {  # why weights of the one direction are of no use in a network of the other
+    "bidirectional": "which look at the next frame too, and a stream has none yet",
+    "online": "which look only at the frame before, and this model's look at the next one too",
+}
 ALIGNMENT = 64  # bytes, of torch's own memory; elsewhere a tensor may give other last bits
 
 
@@ -59,8 +63,8 @@ def load_checkpoint(model: nn.Module, checkpoint: Checkpoint, *, reset_head: boo
     shift = checkpoint.shift
     if shift and getattr(model, "shifts", True) and getattr(model, "direction", shift) != shift:
         raise CheckpointError(
-            f"{checkpoint.path!r} ({DESCRIPTIONS[checkpoint.source]}) is of another network, with {shift} shifts: "
-            f"name a model that has {shift} shifts"
+            f"{checkpoint.path!r} ({DESCRIPTIONS[checkpoint.source]}) is of another network, with {shift} shifts, "
+            f"{SHIFTS[shift]}: name a model that has {shift} shifts, or train this one"
         )
     head = f"{model.classifier_name}." if reset_head else None
     wanted = {name: tensor for name, tensor in model.state_dict().items() if not _within(name, head)}
@@ -105,9 +109,12 @@ def _assign(model: nn.Module, wanted: dict[str, Tensor], given: dict[str, Tensor
         seen.add(memory.data_ptr())
         tensor = tensor.to(like.dtype)
         parent, _, own = name.rpartition(".")
-        old = getattr(modules[parent], own)
-        is_parameter = isinstance(old, nn.Parameter)
-        setattr(modules[parent], own, nn.Parameter(tensor, old.requires_grad) if is_parameter else tensor)
+        parameters = modules[parent]._parameters
+        old = parameters.get(own)
+        if old is None:
+            modules[parent]._buffers[own] = tensor
+        else:
+            parameters[own] = nn.Parameter(tensor, old.requires_grad)
 
 
 def infer_arguments(model: nn.Module, checkpoint: Checkpoint) -> dict[str, int]:

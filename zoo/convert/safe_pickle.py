@@ -28,6 +28,7 @@ from zoo.errors import CheckpointError, InputError
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 WRAPPERS = ("state_dict", "model")
+MAX_NAME = 1024  # characters
 AGAIN = "download it again"
 AGAIN_SAFELY = "download it again from where you know it to be good"
 
@@ -79,7 +80,10 @@ def read_file(path: str | os.PathLike[str]) -> RawFile:
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file"
             raise InputError(f"{name!r} is {kind}: name a checkpoint file")
         with open(name, "rb") as file:
-            return _read(file, name, status.st_size)
+            read = _read(file, name, status.st_size)
+        if not all(tensor.isprintable() and len(tensor) <= MAX_NAME for tensor in read.tensors):
+            raise _Damaged(f"gives a tensor a name that cannot be shown: {AGAIN_SAFELY}")
+        return read
     except FileNotFoundError:
         raise InputError(f"there is no checkpoint {name!r}: check the path") from None
     except OSError as error:

@@ -131,15 +131,18 @@ def collate_guarded(
 class BadFiles:
     """The bad files of a run, in the main process; lists them in a file and ends a run that has too many.
 
+    Of several processes that share a run each is told of the bad files of all, and one writes the list.
+
     Args:
         path: the list, a line with path and reason for each; a run that goes on goes on with its list.
         num_files: files in the set.
         limit: the share of them that may be bad; with 0 and "skip" the first bad file ends the run with a sentence,
             where "raise" in a worker of a data loader ends it with the worker's traceback.
+        writes: whether this process writes the list.
     """
 
-    def __init__(self, path: str | os.PathLike[str], num_files: int, limit: float = 0.01) -> None:
-        self.path, self.num_files, self.limit = Path(path), num_files, limit
+    def __init__(self, path: str | os.PathLike[str], num_files: int, limit: float = 0.01, writes: bool = True) -> None:
+        self.path, self.num_files, self.limit, self.writes = Path(path), num_files, limit, writes
         known = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
         self._paths = {line.split("\t")[0] for line in known}
         self._met: set[str] = set()  # by this process, not by one before it
@@ -158,8 +161,9 @@ class BadFiles:
             return
         self._met |= set(met)
         new = {path: reason for path, reason in met.items() if path not in self._paths}
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.writelines(f"{path}\t{reason}\n" for path, reason in new.items())
+        if new and self.writes:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.writelines(f"{path}\t{reason}\n" for path, reason in new.items())
         self._paths |= set(new)
         path, reason = next(iter((new or met).items()))
         first = reason if path in reason else f"{path}: {reason}"

@@ -20,7 +20,7 @@ from zoo.data.array_files import ARRAY_SUFFIXES, read_arrays
 from zoo.data.point_formats.table import parse_table, text_lines
 from zoo.data.points import POINT_SUFFIXES, read_points
 from zoo.data.scene_parts import Parts, scene_parts, tile_around
-from zoo.data.shards import Member, as_file, shard_sizes
+from zoo.data.shards import Frames, Member, Shard, as_file, shard_of, shard_sizes
 from zoo.errors import InputError
 
 PathLike = str | os.PathLike[str]
@@ -44,7 +44,7 @@ class PointFiles(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(
         self,
-        files: Sequence[tuple[Path | Member, int]],
+        files: Sequence[tuple[Path | Member | Frames, int]],
         class_names: Sequence[str],
         num_points: int = 1024,
         features: Sequence[str] = (),
@@ -72,6 +72,10 @@ class PointFiles(Dataset[tuple[Tensor, Tensor]]):
     def path_of(self, index: int) -> str:
         """The path of the sample ``index``, for messages and lists of bad files."""
         return str(self.files[index][0])
+
+    def shard_of(self, index: int) -> Shard | None:
+        """The shard that the sample ``index`` is in, None for a file."""
+        return shard_of(self.files[index][0])
 
 
 class PointFolder(PointFiles):

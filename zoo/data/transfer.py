@@ -6,8 +6,9 @@ import http.client
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from email.message import Message
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ ATTEMPTS, PAUSE_S, LONGEST_PAUSE_S = 3, 2.0, 30.0  # before a file is given up, 
 BLOCK_BYTES = 1 << 18
 
 _NOT_THERE = (403, 404, 410)  # object stores answer 403 for what is not there, where one may not list
-_FOR_NOW = (408, 425, 429, 500, 502, 503, 504)
+FOR_NOW = (408, 425, 429, 500, 502, 503, 504)
 _Result = TypeVar("_Result")
 
 
@@ -60,7 +61,7 @@ def fetch(location: str, part: Path, *, patient: bool = True, progress: bool = F
     Args:
         location: the address.
         part: the path to write to; no other process may write to it.
-        patient: try again, and wait longer, where the other machine does not answer at all.
+        patient: try again, and wait longer, where the other machine does not answer at all, or wishes a long pause.
         progress: show a bar on a terminal.
 
     Raises:
@@ -82,6 +83,12 @@ def discard(part: Path) -> None:
 def shown(location: str) -> str:
     """An address for messages, without its query, which may hold a key."""
     return location.partition("?")[0]
+
+
+def wished_pause(headers: Mapping[str, str] | Message) -> float | None:
+    """How many seconds a server wants one to wait; None where it does not say."""
+    wished = headers.get("Retry-After") or ""
+    return float(wished) if wished.isdecimal() else None
 
 
 def cache_folder(kind: str) -> Path:
@@ -110,7 +117,11 @@ def _attempt(location: str, action: Callable[[], _Result], patient: bool) -> _Re
                 raise NotThereError(
                     f"{shown(location)} is not there, or may not be read ({reason}): check the address"
                 ) from error
-            again, pause = error.code in _FOR_NOW, _wished_pause(error, pause)
+            again, wished = error.code in FOR_NOW, wished_pause(error.headers)
+            if wished is not None:
+                reason += f", to be asked again in {wished:.0f} s"
+                again &= patient or wished <= LONGEST_PAUSE_S
+                pause = min(wished, LONGEST_PAUSE_S)
         except FileNotFoundError as error:
             raise NotThereError(f"{shown(location)} is not there, or may not be read: check the address") from error
         except urllib.error.URLError as error:
@@ -126,15 +137,23 @@ def _attempt(location: str, action: Callable[[], _Result], patient: bool) -> _Re
         time.sleep(pause)
 
 
-def _wished_pause(error: urllib.error.HTTPError, pause: float) -> float:
-    """How long the server wants one to wait, within reason."""
-    wished = error.headers.get("Retry-After") or ""
-    return min(float(wished), LONGEST_PAUSE_S) if wished.isdecimal() else pause
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows a server to another address of the web, but never from an encrypted one to one that is not."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        kept = "https://" if req.full_url.startswith("https://") else ("http://", "https://")
+        if not newurl.startswith(kept):
+            reason = f"leads from {shown(req.full_url)} to {shown(newurl)}, which is not followed"
+            raise urllib.error.HTTPError(req.full_url, code, reason, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _open(location: str, headers: dict[str, str], timeout: float) -> Any:
     if location.startswith(("http://", "https://")):
-        return urllib.request.urlopen(urllib.request.Request(location, headers=headers), timeout=timeout)
+        opener = urllib.request.build_opener(_SafeRedirects)
+        return opener.open(urllib.request.Request(location, headers=headers), timeout=timeout)
     import fsspec
 
     try:

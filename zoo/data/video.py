@@ -74,7 +74,8 @@ class FrameFolderReader:
     """Reads a folder of JPEG or PNG frames, ``img_2.jpg`` before ``img_10.jpg``.
 
     Attributes:
-        num_frames: pictures in the folder.
+        files: the pictures, in their order.
+        num_frames: how many.
         fps: what was given; a folder does not tell.
         warnings: none.
 
@@ -92,7 +93,7 @@ class FrameFolderReader:
         files = [file for file in self.path.iterdir() if file.suffix.lower() in FRAME_SUFFIXES and file.name[0] != "."]
         if not files:
             raise InputError(f"{self.path} holds no .jpg or .png frames; give a folder that does, or a video file")
-        self._files = sorted(files, key=lambda file: _natural(file.name))
+        self.files = sorted(files, key=lambda file: _natural(file.name))
         self.num_frames = len(files)
         self._size: tuple[int, ...] | None = None
 
@@ -103,14 +104,14 @@ class FrameFolderReader:
             InputError: one of them cannot be read, or is of another size than the first frame of the folder.
         """
         unique = check_indices(indices, self.num_frames)
-        frames = {index: self._read_one(self._files[index]) for index in unique}
+        frames = {index: self._read_one(self.files[index]) for index in unique}
         if self._size is None:
-            self._size = tuple((frames[0] if 0 in frames else self._read_one(self._files[0])).shape[:2])
+            self._size = tuple((frames[0] if 0 in frames else self._read_one(self.files[0])).shape[:2])
         height, width = self._size
         for index, frame in frames.items():
             if frame.shape[:2] != (height, width):
                 raise InputError(
-                    f"{self._files[index]} is {frame.shape[1]}x{frame.shape[0]} and {self._files[0].name} is "
+                    f"{self.files[index]} is {frame.shape[1]}x{frame.shape[0]} and {self.files[0].name} is "
                     f"{width}x{height}; scale the frames of a folder to one size"
                 )
         return torch.stack([frames[index] for index in indices])

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from zoo.data.sampling import Sampling, check_sampling, eval_clips, train_clip
-from zoo.data.shards import Member, as_file, shard_sizes
+from zoo.data.shards import Frames, Member, Shard, as_file, shard_of, shard_sizes
 from zoo.data.video import Decoder, open_video_with
 
 Augmentation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -43,7 +43,7 @@ class VideoDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(
         self,
-        samples: Sequence[tuple[Path | Member, int]],
+        samples: Sequence[tuple[Path | Member | Frames, int]],
         class_names: Sequence[str],
         num_frames: int,
         sampling: Sampling = "uniform",
@@ -86,3 +86,7 @@ class VideoDataset(Dataset[tuple[Tensor, Tensor]]):
     def path_of(self, index: int) -> str:
         """The path of the sample ``index``, for messages and lists of bad files."""
         return str(self.samples[index][0])
+
+    def shard_of(self, index: int) -> Shard | None:
+        """The shard that the sample ``index`` is in, None for a file."""
+        return shard_of(self.samples[index][0])

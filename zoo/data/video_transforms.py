@@ -12,6 +12,8 @@ from zoo.weights import IMAGENET_MEAN, IMAGENET_STD
 
 # The shares of the short side that TSN and TSM cut out in training (TSN, section 3.2).
 _CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
+USUAL_SHARE = 0.99  # of the differences of a clip, which are scaled to -1..1
+CAMERA_NOISE = 0.025  # of the range of a pixel; smaller differences are not scaled up as if something moved
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class VideoTransform:
         std: of the C channels, as shares of 255.
         training: whether the crop is random.
         flip: whether training mirrors every second clip; off by default, as left and right often mean something.
-        remove_background: whether the median of every pixel over the frames is subtracted, instead of ``mean``.
+        frame_differences: give every frame's difference from the one before instead, in the place of the first frame
+            that of the second; scaled for each clip so that 99 of 100 values are in -1..1, without ``mean`` and
+            ``std``.
 
     Raises:
         ValueError: a size is not positive, the crop is larger than the scaled frame, ``crop_mode`` is unknown, or mean
@@ -45,7 +49,7 @@ class VideoTransform:
     std: tuple[float, ...] = IMAGENET_STD
     training: bool = False
     flip: bool = False
-    remove_background: bool = False
+    frame_differences: bool = False
 
     def __post_init__(self) -> None:
         if self.crop_mode not in ("center", "squash"):
@@ -86,8 +90,10 @@ class VideoTransform:
             frames = F.center_crop(frames, square)
         if self.training and self.flip and torch.rand(()) < 0.5:
             frames = F.horizontal_flip(frames)
-        frames = F.normalize(F.to_dtype(frames, torch.float32, scale=True), list(self.mean), list(self.std))
-        return frames - frames.median(dim=0, keepdim=True).values if self.remove_background else frames
+        frames = F.to_dtype(frames, torch.float32, scale=True)
+        if self.frame_differences:
+            return _scaled_differences(frames)
+        return F.normalize(frames, list(self.mean), list(self.std))
 
     def _random_box(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Top, left, height and width of a multi-scale crop, from one of 13 places on a grid of quarters."""
@@ -105,6 +111,18 @@ class VideoTransform:
     def _side(self, side: int) -> int:
         """The side itself, or ``crop_size`` where that is so near that scaling would only blur."""
         return self.crop_size if abs(side - self.crop_size) < 3 else max(1, side)
+
+
+def _scaled_differences(frames: Tensor) -> Tensor:
+    """The differences of each frame of [T, C, H, W] from the one before; cameras of little contrast look like others.
+
+    A clip of one frame has no differences and becomes zeros.
+    """
+    differences = frames.diff(dim=0)
+    differences = torch.cat([differences[:1] if len(differences) else torch.zeros_like(frames), differences])
+    size = differences.abs().flatten()
+    usual = size.kthvalue(max(1, int(USUAL_SHARE * len(size)))).values
+    return differences / usual.clamp(min=CAMERA_NOISE)
 
 
 def _choose(options: Sequence[tuple[int, int]]) -> tuple[int, int]:

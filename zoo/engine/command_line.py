@@ -23,8 +23,8 @@ def parse_config(kind: type[Config], arguments: Sequence[str] | None = None, des
         description: for `--help`.
 
     Raises:
-        InputError: jsonargparse is missing, or a number is out of its range.
-        SystemExit: an argument is wrong; the text names it, and the nearest key where there is none of that name.
+        InputError: an argument is wrong; the text names it, and the nearest key where there is none of that name. Or
+            jsonargparse is missing.
     """
     try:
         from jsonargparse import ArgumentParser
@@ -40,7 +40,7 @@ def parse_config(kind: type[Config], arguments: Sequence[str] | None = None, des
             unknown = ".".join(inside.groups()) if inside else found.group(1) if found else ""
             near = difflib.get_close_matches(unknown, keys, 3, 0.5)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            self.exit(2, f"error: {' '.join(message.split())}{hint} (--help explains every key)\n")
+            raise InputError(f"{' '.join(message.split())}{hint} (--help explains every key)")
 
     given = sys.argv[1:] if arguments is None else arguments
     written = [_with_underscores(argument) if argument.startswith("--") else argument for argument in given]

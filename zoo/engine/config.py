@@ -113,7 +113,8 @@ class DataConfig:
             zoo.data that bear their names.
         train: of one's own, the part to learn from; of "kitti", the list of its frames.
         val: the same of the part by which the best epoch is chosen; without it the last one counts.
-        layout: of "videos" and "clouds": "shards" for tar files such as "train-{000000..000012}.tar"; of videos also
+        layout: of "videos" (files or folders of frames) and "clouds": "shards" for tar files such as
+            "train-{000000..000012}.tar", on disk or at an address; of videos also
             "folders", "csv", "kinetics400" and so on; "auto" finds out, but for shards.
         videos: the folder of the videos, where `train` and `val` are lists.
         path: of the other sets, the file or folder.
@@ -128,8 +129,9 @@ class DataConfig:
         whole_frame: of videos, scale the whole frame to the square that the model sees and cut nothing off.
         mean: of videos, what is subtracted from red, green and blue, as shares of 255; by default ImageNet's.
         std: by what they are divided then.
-        remove_background: of videos, subtract from every pixel its median over the clip instead of the mean, so that
-            what stands still is gray.
+        frame_differences: of videos, show every frame's difference from the one before, scaled for each clip, instead
+            of the frame; for cameras that stand still themselves. `mean` and `std` are not used then. Not of online
+            models, which have not seen the whole clip.
         sampling: of videos, see `zoo.data.sampling`.
         decoder: of videos, "auto", "decord", "pyav" or "torchcodec".
         num_points: that the model sees at once; by default what is usual for the set, and in measuring for the model.
@@ -159,7 +161,7 @@ class DataConfig:
     whole_frame: bool = False
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    remove_background: bool = False
+    frame_differences: bool = False
     sampling: Literal["uniform", "dense"] = "uniform"
     decoder: Literal["auto", "decord", "pyav", "torchcodec"] = "auto"
     num_points: int | None = None

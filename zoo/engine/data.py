@@ -114,7 +114,7 @@ def video_input(data: DataConfig) -> VideoInput:
     """The preprocessing of videos: the authors' ratio of resizing to cropping, at any size."""
     side = data.image_size or IMAGE_SIZE
     mode: Any = "squash" if data.whole_frame else "center"
-    colours = tuple(data.mean), tuple(data.std), data.remove_background
+    colours = tuple(data.mean), tuple(data.std), data.frame_differences
     return VideoInput(data.num_frames or NUM_FRAMES, round(side * RESIZE_RATIO), side, mode, *colours)
 
 

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
-from zoo.errors import InputError
+from zoo.errors import InputError, ZooError
+
+_REFUSED = "zoo/refused"  # how many processes ended by an error of the zoo, which they tell of themselves
 
 
-def start(device: torch.device) -> None:
-    """Join the processes that torchrun started; nothing happens without it."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-
-
-def stop() -> None:
-    """Leave the other processes."""
-    if distributed.is_initialized():
+@contextlib.contextmanager
+def joined(device: torch.device) -> Iterator[None]:
+    """Within it, the processes that torchrun started belong together; nothing happens without it, or where they do."""
+    if not _are_many() or distributed.is_initialized():
+        yield
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    except ZooError:
+        _store().add(_REFUSED, 1)
+        raise
+    except RuntimeError as error:  # of a collective that others have left
+        if _store().add(_REFUSED, 0):
+            raise SystemExit(2) from error
+        raise
+    finally:
         distributed.destroy_process_group()
+
+
+def is_first_to_say(message: str) -> bool:
+    """Whether no other of the processes that torchrun started has asked this of the same ``message``."""
+    return not _are_many() or _store().add(f"zoo/said/{message}", 1) == 1
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks, also before they have joined and after they have left."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def rank() -> int:
@@ -56,6 +79,25 @@ def sum_over_all(values: Tensor) -> Tensor:
     if distributed.is_initialized():
         distributed.all_reduce(values)
     return values
+
+
+def gather(items: list[Any]) -> list[Any]:
+    """The ``items`` of all processes, one process after another, in each of them."""
+    if not distributed.is_initialized():
+        return items
+    parts: list[Any] = [None] * world_size()
+    distributed.all_gather_object(parts, items)
+    return [item for part in parts for item in part]
+
+
+def _are_many() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _store() -> distributed.Store:
+    """What torchrun keeps for its processes: it is there before they have joined and after they have left."""
+    store, _, _ = next(distributed.rendezvous("env://"))
+    return store
 
 
 def is_same_for_all(number: int, device: torch.device) -> bool:

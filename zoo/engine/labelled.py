@@ -11,6 +11,7 @@ from zoo.data.point_transforms import channels_of
 from zoo.data.points import POINT_SUFFIXES
 from zoo.data.shards import ShardSet, find_shards
 from zoo.data.shards.find import classes_beside
+from zoo.data.video import FRAME_SUFFIXES
 from zoo.data.video_sets import Layout, VideoSet, find_videos
 from zoo.data.video_sets.listing import VIDEO_SUFFIXES
 from zoo.engine.config import DataConfig
@@ -25,7 +26,7 @@ def labelled_videos(data: DataConfig, location: str, class_names: Sequence[str] 
         InputError: they cannot be found.
     """
     if data.layout == "shards":
-        return find_shards(location, VIDEO_SUFFIXES, class_names)
+        return find_shards(location, VIDEO_SUFFIXES | FRAME_SUFFIXES, class_names)
     return find_videos(location, cast(Layout, data.layout), data.videos, class_names=class_names)
 
 
@@ -52,6 +53,10 @@ def labelled_scenes(data: DataConfig, location: str, points: PointInput, trainin
     Raises:
         InputError: they cannot be read, have no classes, or other features.
     """
+    if data.layout not in ("auto", "folders"):
+        raise InputError(
+            f"data.layout {data.layout!r} is not one of scenes, which are read once and kept: give their file or folder"
+        )
     names = classes_beside(f"{location}/" if Path(location).is_dir() else location)
     if names is None:
         raise InputError(

@@ -19,9 +19,11 @@ from zoo.data.scene_parts import scene_parts
 from zoo.data.shards import as_file
 from zoo.data.video import Decoder
 from zoo.data.video_views import VideoViews, read_views, video_views
-from zoo.engine.config import ValidateConfig
+from zoo.engine import distributed
+from zoo.engine.config import DataConfig, ValidateConfig
 from zoo.engine.data import fold_parts, named, objects_of, track_renderer
 from zoo.engine.labelled import labelled_clouds, labelled_scenes, labelled_videos
+from zoo.engine.measured_keys import refuse_unused
 from zoo.engine.protocols import Cloud
 from zoo.errors import InputError
 from zoo.registry import architecture_task
@@ -37,8 +39,8 @@ class Measured:
     """A part of a data set.
 
     Attributes:
-        samples: as ``zoo.engine.protocols.evaluate`` takes them.
-        name: what it is, for the results.
+        samples: as ``zoo.engine.protocols.evaluate`` takes them; of several processes, the share of this one.
+        name: what the whole part is, for the results.
         protocol: what is looked at of a sample, for the results.
         settings: further arguments of ``evaluate``.
         left_out: the files that could not be read, as far as the samples were taken.
@@ -59,22 +61,79 @@ def open_measured(config: ValidateConfig, spec: WeightsSpec) -> Measured:
         spec: of the model.
 
     Raises:
-        InputError: the data cannot be read, or do not suit the model.
+        InputError: the data cannot be read, do not suit the model, or a key of the configuration has no effect.
     """
     data = named(config.data, spec.architecture)
     config = dataclasses.replace(config, data=data)
     if data.name not in _OPENERS:
         raise InputError(f"nothing is measured on data.name {data.name!r}: take one of {', '.join(_OPENERS)}")
+    task = architecture_task(spec.architecture)
+    refuse_unused(config, task)
     if data.num_points and isinstance(spec.input, PointInput):
         spec = dataclasses.replace(spec, input=dataclasses.replace(spec.input, num_points=data.num_points))
-    measured = _OPENERS[data.name](config, spec)
-    by_point = architecture_task(spec.architecture) in ("semantic_segmentation", "part_segmentation")
+    measured = _share(_OPENERS[data.name](config, spec), data)
+    by_point = task in ("semantic_segmentation", "part_segmentation")
     settings: dict[str, Any] = {"batch_size": config.batch_size, **measured.settings}
     if not by_point:
         return dataclasses.replace(measured, settings=settings)
     protocol = f"every point, {config.votes} vote{'s'[: config.votes != 1]}"
     settings |= {"num_votes": config.votes, "points_per_pass": _num_points(spec)}
     return dataclasses.replace(measured, protocol=protocol, settings=settings)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """As `Measured`, but whole: every sample by its number."""
+
+    samples: Dataset[Any]
+    name: str
+    protocol: str = "one view"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class _Made(Dataset[Any]):
+    """``count`` samples, each made by its number when it is taken."""
+
+    def __init__(self, count: int, make: Callable[[int], Any]):
+        self.count, self.make = count, make
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        return self.make(index)
+
+
+def _share(part: _Part, data: DataConfig) -> Measured:
+    """What this process looks at: every sample of ``part`` is in the share of one process."""
+    share = slice(distributed.rank(), None, distributed.world_size())
+    settings = dict(part.settings)
+    if "groups" in settings:  # which go by the place of a sample: none may be left out
+        settings["groups"] = settings["groups"][share]
+        data = dataclasses.replace(data, bad_files="raise")
+    left_out: list[str] = []
+    numbers = range(len(part.samples))[share]  # type: ignore[arg-type]
+    return Measured(_read(part.samples, numbers, data, left_out), part.name, part.protocol, settings, left_out)
+
+
+def _read(samples: Any, numbers: range, data: DataConfig, left_out: list[str]) -> Iterator[Any]:
+    """The samples ``numbers``, read by ``data.workers`` processes; a bad file is skipped only if that is wanted.
+
+    Raises:
+        InputError: a file is bad, and that is not wanted.
+    """
+    path_of = getattr(samples, "path_of", "sample {}".format)
+    guarded = GuardedDataset(samples, "skip", path_of, data.timeout or None)
+    for sample, bad in DataLoader(guarded, batch_size=None, sampler=numbers, num_workers=data.workers):
+        for file in bad:
+            if data.bad_files == "raise":
+                raise InputError(
+                    f"{file.path} cannot be read: {file.reason} (data.bad_files 'skip' goes on without it)"
+                )
+            log.warning("%s is left out: %s", file.path, file.reason)
+            left_out.append(file.path)
+        if sample is not None:
+            yield sample
 
 
 class _Views(Dataset[Any]):
@@ -100,141 +159,116 @@ class _Views(Dataset[Any]):
         return str(self.samples[index][0])
 
 
-def _videos(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+def _videos(config: ValidateConfig, spec: WeightsSpec) -> _Part:
     if not config.data.val:
         raise InputError("data.val is missing: give the folder or list of the videos to measure on")
     found = labelled_videos(config.data, config.data.val, spec.class_names or None)
     return _of_videos(config, spec, list(found.samples), f"{len(found.samples)} videos of {config.data.val}")
 
 
-def _fights(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+def _fights(config: ValidateConfig, spec: WeightsSpec) -> _Part:
     data = config.data
     _, val, test = fights.clips_of(fights.read_clips(data.path), data.fold, data.hold_out_val)
     clips = _held_out(config, val, test)
     sources = sorted({clip.source for clip in clips})
-    measured = _of_videos(
-        dataclasses.replace(config, data=dataclasses.replace(data, bad_files="raise")),  # a clip stands for its source
-        spec,
-        [(clip.path, clip.label) for clip in clips],
-        f"fights, fold {data.fold}, {len(clips)} {config.split} clips of {len(sources)} sources",
-    )
+    name = f"fights, fold {data.fold}, {len(clips)} {config.split} clips of {len(sources)} sources"
+    part = _of_videos(config, spec, [(clip.path, clip.label) for clip in clips], name)
     groups = [sources.index(clip.source) for clip in clips]
-    return dataclasses.replace(measured, settings=measured.settings | {"groups": groups})
+    return dataclasses.replace(part, settings=part.settings | {"groups": groups})
 
 
-def _of_videos(config: ValidateConfig, spec: WeightsSpec, samples: list[Any], name: str) -> Measured:
+def _of_videos(config: ValidateConfig, spec: WeightsSpec, samples: list[Any], name: str) -> _Part:
     assert isinstance(spec.input, VideoInput)
     views, num_frames = video_views(config.protocol, spec.input), config.data.num_frames or spec.input.num_frames
     dataset = _Views(samples, views, num_frames, config.data.decoder)
     settings = {"views": {**views.to_json(), "num_frames": num_frames}}
-    return _of_files(dataset, config, name, views.name, settings)
+    return _Part(dataset, name, views.name, settings)
 
 
-def _of_files(dataset: Any, config: ValidateConfig, name: str, protocol: str, settings: dict[str, Any]) -> Measured:
-    left_out: list[str] = []
-    return Measured(_read(dataset, config, left_out), name, protocol, settings, left_out)
-
-
-def _read(dataset: Any, config: ValidateConfig, left_out: list[str]) -> Iterator[Any]:
-    """The samples of ``dataset``, read by ``data.workers`` processes; a bad file is skipped only if that is wanted.
-
-    Raises:
-        InputError: a file is bad, and that is not wanted.
-    """
-    guarded = GuardedDataset(dataset, "skip", dataset.path_of, config.data.timeout or None)
-    for sample, bad in DataLoader(guarded, batch_size=None, num_workers=config.data.workers):
-        for file in bad:
-            if config.data.bad_files == "raise":
-                raise InputError(
-                    f"{file.path} cannot be read: {file.reason} (data.bad_files 'skip' goes on without it)"
-                )
-            log.warning("%s is left out: %s", file.path, file.reason)
-            left_out.append(file.path)
-        if sample is not None:
-            yield sample
-
-
-def _fingertip(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+def _fingertip(config: ValidateConfig, spec: WeightsSpec) -> _Part:
     renderer = track_renderer(config.data)
     tracks = fingertip.FingertipDataset(config.data.path, cast(Any, config.split), renderer, seed=DRAWING_SEED)
     drawing = f"drawn as {' or '.join(renderer.styles)}, {renderer.scale[0]:g} to {renderer.scale[1]:g} times its scale"
     name = f"fingertip, {len(tracks)} {config.split} tracks {drawing}, {renderer.size} pixels"
-    return Measured(_items(tracks), name, settings={"views": vars(renderer)})
+    return _Part(tracks, name, settings={"views": vars(renderer)})
 
 
-def _clouds(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+def _clouds(config: ValidateConfig, spec: WeightsSpec) -> _Part:
     if not config.data.val:
         raise InputError("data.val is missing: give the folder of the clouds to measure on")
     assert isinstance(spec.input, PointInput)
     clouds = labelled_clouds(config.data, config.data.val, spec.input, False, spec.class_names or None)
-    return _of_files(clouds, config, f"{len(clouds)} clouds of {config.data.val}", "one view", {})
+    return _Part(clouds, f"{len(clouds)} clouds of {config.data.val}")
 
 
-def _scenes(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+def _scenes(config: ValidateConfig, spec: WeightsSpec) -> _Part:
     if not config.data.val:
         raise InputError("data.val is missing: give the file or folder of the scenes to measure on")
     assert isinstance(spec.input, PointInput)
     found = labelled_scenes(config.data, config.data.val, spec.input, training=True)  # whole, not in parts
     if spec.class_names and found.class_names != spec.class_names:
         raise InputError(f"the classes beside {config.data.val} are not the model's, {', '.join(spec.class_names)}")
-    clouds = (_divided(points, labels, spec) for points, labels in found.scenes)
-    return Measured(clouds, f"{len(found.scenes)} scenes of {config.data.val}", settings={"merge": "mean"})
+    clouds = _Made(len(found.scenes), lambda scene: _divided(*found.scenes[scene], spec))
+    return _Part(clouds, f"{len(found.scenes)} scenes of {config.data.val}", settings={"merge": "mean"})
 
 
-def _objects(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+def _objects(config: ValidateConfig, spec: WeightsSpec) -> _Part:
     objects = objects_of(config.data, config.split, _num_points(spec))
-    return Measured(_items(objects), f"{config.data.name}, {len(objects)} {config.split} objects")
+    return _Part(objects, f"{config.data.name}, {len(objects)} {config.split} objects")
 
 
-def _radhar(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+def _radhar(config: ValidateConfig, spec: WeightsSpec) -> _Part:
     windows = radhar.RadharDataset(config.data.path, config.split, _num_points(spec))
-    samples = (_cloud_views(*windows.whole(index), spec) for index in range(len(windows)))
+    samples = _Made(len(windows), lambda window: _cloud_views(*windows.whole(window), spec))
     name = f"radhar, {len(windows)} windows of {len(windows.recordings)} {config.split} recordings"
     groups = [recording for recording, _ in windows.windows]
-    return Measured(samples, name, "every point once", settings={"groups": groups})
+    return _Part(samples, name, "every point once", settings={"groups": groups})
 
 
-def _tabletop(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+def _tabletop(config: ValidateConfig, spec: WeightsSpec) -> _Part:
     scenes = tabletop.read_scenes(config.data.path, config.split)
-    clouds = (_divided(points, labels, spec) for points, labels in scenes)
-    return Measured(clouds, f"mOSD tabletop, {len(scenes)} {config.split} scenes", settings={"merge": "mean"})
+    clouds = _Made(len(scenes), lambda scene: _divided(*scenes[scene], spec))
+    return _Part(clouds, f"mOSD tabletop, {len(scenes)} {config.split} scenes", settings={"merge": "mean"})
 
 
-def _isprs(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+def _isprs(config: ValidateConfig, spec: WeightsSpec) -> _Part:
     _, val, test = fold_parts(config.data, isprs.SITES)
     sites = _held_out(config, val, test)
     scenes = [scene for scene in isprs.read_scenes(config.data.path) if scene.site in sites]
-    clouds = (_divided(isprs.scene_features(scene.points), scene.labels, spec) for scene in scenes)
-    return Measured(clouds, f"ISPRS, {len(scenes)} scenes of {', '.join(sites)}", settings={"merge": "mean"})
+
+    def cloud(index: int) -> Cloud:
+        return _divided(isprs.scene_features(scenes[index].points), scenes[index].labels, spec)
+
+    return _Part(
+        _Made(len(scenes), cloud), f"ISPRS, {len(scenes)} scenes of {', '.join(sites)}", settings={"merge": "mean"}
+    )
 
 
-def _shapenet_part(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+def _shapenet_part(config: ValidateConfig, spec: WeightsSpec) -> _Part:
     shapes = shapenet_part.ShapeNetPart(config.data.path, config.split, _num_points(spec), normalize=False)
 
-    def clouds() -> Iterator[Cloud]:
-        for index in range(len(shapes)):
-            points, shape, labels = shapes.shape(index)
-            yield Cloud(points, labels, shape)
+    def cloud(index: int) -> Cloud:
+        points, category, labels = shapes.shape(index)
+        return Cloud(points, labels, category)
 
-    return Measured(clouds(), f"ShapeNet Part, {len(shapes)} {config.split} shapes")
+    return _Part(_Made(len(shapes), cloud), f"ShapeNet Part, {len(shapes)} {config.split} shapes")
 
 
-def _s3dis(config: ValidateConfig, spec: WeightsSpec) -> Measured:
+def _s3dis(config: ValidateConfig, spec: WeightsSpec) -> _Part:
     _, val, test = fold_parts(config.data, s3dis.AREAS)
     areas = _held_out(config, val, test)
     rooms = s3dis.S3dis(config.data.path, areas, False, _num_points(spec))
 
-    def clouds() -> Iterator[Cloud]:
-        for room in range(len(rooms.rooms)):
-            xyz, blocks = rooms.room_blocks(room)
-            yield Cloud(xyz, rooms.room_labels(room), blocks=blocks)
+    def cloud(room: int) -> Cloud:
+        xyz, blocks = rooms.room_blocks(room)
+        return Cloud(xyz, rooms.room_labels(room), blocks=blocks)
 
     name = f"S3DIS, {len(rooms.rooms)} rooms of area {', '.join(map(str, areas))}"
     complete = PointTransform("none", "none")  # blocks have all nine channels
-    return Measured(clouds(), name, settings={"transform": complete})
+    return _Part(_Made(len(rooms.rooms), cloud), name, settings={"transform": complete})
 
 
-_OPENERS: dict[str, Callable[[ValidateConfig, WeightsSpec], Measured]] = {
+_OPENERS: dict[str, Callable[[ValidateConfig, WeightsSpec], _Part]] = {
     "videos": _videos,
     "fights": _fights,
     "fingertip": _fingertip,
@@ -274,10 +308,6 @@ def _cloud_views(points: np.ndarray, label: int, spec: WeightsSpec) -> tuple[np.
     """A cloud with one label in the parts in which `zoo.load` looks at it, [V, M, C]."""
     assert isinstance(spec.input, PointInput)
     return points[np.stack(scene_parts(points, spec.input.parts, spec.input.num_points))], label
-
-
-def _items(dataset: Any) -> Iterator[Any]:
-    return (dataset[index] for index in range(len(dataset)))
 
 
 def _num_points(spec: WeightsSpec) -> int:

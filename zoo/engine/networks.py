@@ -17,7 +17,7 @@ from zoo.engine.init import init_weights
 from zoo.engine.optim import freeze, freeze_batch_norms
 from zoo.errors import InputError
 from zoo.registry import architecture_task
-from zoo.weights import PointInput, WeightsSpec
+from zoo.weights import PointInput, VideoInput, WeightsSpec
 
 log = logging.getLogger("zoo.train")
 
@@ -68,10 +68,23 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
             f"ImageNet weights cannot be had from the Hub ({' '.join(str(error).split())[:90]}...): start from a "
             "checkpoint by --init.weights FILE, or from nothing by --init.weights none"
         ) from error
+    if isinstance(sets.input, VideoInput) and sets.input.frame_differences and hasattr(model, "initial_state"):
+        raise InputError(
+            f"data.frame_differences is not for {config.model}: their scale over a clip knows its future, which an "
+            "online model has not seen when it answers; leave it out, or take a model of whole clips as tsm_mobilenetv2"
+        )
     arguments.pop("pretrained_backbone", None)
     model.spec = describe(config, sets, arguments)
     if start and weights not in ("auto", "none"):
         log.info("%d tensors loaded from %s", init_weights(model, weights, config.init.batch_norms), weights)
+        if weights.endswith(".npz") and not (
+            arguments.get("tf_padding") and {*config.data.mean, *config.data.std} == {0.5}
+        ):
+            log.warning(
+                "%s learnt from pictures in -1 to 1 with TensorFlow's padding: --model_args.tf_padding true "
+                "--data.mean '[0.5, 0.5, 0.5]' --data.std '[0.5, 0.5, 0.5]' start from what it knew",
+                weights,
+            )
     if config.system.grad_checkpointing:
         if not is_video:
             raise InputError("system.grad_checkpointing is for video models")

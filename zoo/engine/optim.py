@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -172,6 +173,24 @@ def train_mode(model: nn.Module) -> None:
     for norm in _batch_norms(model):
         if norm.weight is not None and not norm.weight.requires_grad:
             norm.eval()
+
+
+@contextlib.contextmanager
+def first_statistics(model: nn.Module) -> Iterator[None]:
+    """Within it, batch normalisations that have seen nothing yet take the statistics of a batch as they are.
+
+    Else a run of a few dozen steps would be measured with what is left of the zeros and ones that they begin with,
+    which in a deep network is enough to answer with one class alone.
+    """
+    fresh = [norm for norm in _batch_norms(model) if norm.momentum and not norm.num_batches_tracked]
+    usual = [norm.momentum for norm in fresh]
+    for norm in fresh:
+        norm.momentum = 1.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(fresh, usual, strict=True):
+            norm.momentum = momentum
 
 
 def _batch_norms(model: nn.Module) -> list[Any]:

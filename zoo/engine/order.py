@@ -5,6 +5,7 @@ Nothing of it has to be kept to go on with a run: not the state of a generator, 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -58,6 +59,7 @@ class Schedule:
         world_size: all processes.
         accumulate: parts of a step.
         shard_sizes: of the data set, see `permutation`.
+        soon: is told the indices of samples well before their keys come: as many before as a group of shards has.
 
     Raises:
         InputError: there are fewer samples than a step takes, or they cannot be shared out evenly.
@@ -74,6 +76,7 @@ class Schedule:
         world_size: int = 1,
         accumulate: int = 1,
         shard_sizes: Sequence[int] = (),
+        soon: Callable[[int], None] | None = None,
     ):
         if batch_size % (world_size * accumulate):
             raise InputError(
@@ -81,9 +84,13 @@ class Schedule:
                 "make it a multiple of their product"
             )
         if num_samples < batch_size:
-            raise InputError(f"there are {num_samples} samples to learn from, fewer than batch_size {batch_size}")
+            raise InputError(
+                f"there are {num_samples} samples to learn from, fewer than batch_size {batch_size}: lower it"
+            )
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
         self.shard_sizes = shard_sizes
+        self.soon = soon if len(shard_sizes) > SHARDS_TOGETHER else None  # else all are read from the beginning
+        self._order = functools.lru_cache(3)(self._new_order)  # of this epoch, and of where it looks ahead to
         self.steps_per_epoch = num_samples // batch_size
         self.num_steps = epochs * self.steps_per_epoch
         self.first_step, self.rank, self.world_size, self.accumulate = first_step, rank, world_size, accumulate
@@ -96,15 +103,25 @@ class Schedule:
         """The keys of each pass."""
         share = self.batch_size // self.world_size
         part = share // self.accumulate
-        order: list[int] = []
         for step in range(self.first_step, self.num_steps):
-            epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
-            if not order or step_of_epoch == 0:
-                generator = np.random.default_rng(seed_of(self.seed, epoch))
-                order = permutation(self.num_samples, self.shard_sizes, generator)
-            first = step_of_epoch * self.batch_size + self.rank * share
+            first = step * self.batch_size + self.rank * share
             for begin in range(first, first + share, part):
-                yield [(epoch, index) for index in order[begin : begin + part]]
+                if self.soon:
+                    ahead = SHARDS_TOGETHER * self.num_samples // len(self.shard_sizes)
+                    for _, index in self._keys(begin + ahead, part):
+                        self.soon(index)
+                yield list(self._keys(begin, part))
+
+    def _keys(self, begin: int, count: int) -> Iterator[Key]:
+        """Those from the place ``begin`` on, counted over all epochs; fewer at the end of the run."""
+        per_epoch = self.steps_per_epoch * self.batch_size
+        for place in range(begin, min(begin + count, self.num_steps * self.batch_size)):
+            epoch, place_of_epoch = divmod(place, per_epoch)
+            yield epoch, self._order(epoch)[place_of_epoch]
+
+    def _new_order(self, epoch: int) -> list[int]:
+        generator = np.random.default_rng(seed_of(self.seed, epoch))
+        return permutation(self.num_samples, self.shard_sizes, generator)
 
 
 class Prepared(Dataset[Any]):

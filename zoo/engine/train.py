@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from zoo.data.bad_files import BadFiles, GuardedDataset
+from zoo.data.bad_files import BadFile, BadFiles, GuardedDataset
+from zoo.data.shards import FetchAhead
 from zoo.engine import distributed
 from zoo.engine.changes import FIXED, changed_keys
 from zoo.engine.checkpoint import (
@@ -37,7 +38,14 @@ from zoo.engine.losses import create_loss
 from zoo.engine.mixing import create_mixing
 from zoo.engine.nested import map_tensors
 from zoo.engine.networks import MutualNetworks, create_network
-from zoo.engine.optim import create_optimizer, learning_rate, moving_average, set_learning_rate, train_mode
+from zoo.engine.optim import (
+    create_optimizer,
+    first_statistics,
+    learning_rate,
+    moving_average,
+    set_learning_rate,
+    train_mode,
+)
 from zoo.engine.order import Key, Prepared, Samples, Schedule, seed_of, share_of
 from zoo.engine.scores import create_scores, evaluate
 from zoo.engine.signals import Stopped, collect_signals, outlast_signals
@@ -68,11 +76,8 @@ def train(config: TrainConfig, sets: Sets | None = None) -> Path:
         Stopped: SIGTERM or SIGINT came.
     """
     device = distributed.local_device(config.system.device)
-    distributed.start(device)
-    try:
+    with distributed.joined(device):
         return Run(config, sets, device).train()
-    finally:
-        distributed.stop()
 
 
 class Run:
@@ -104,6 +109,7 @@ class Run:
         policy = config.data.bad_files
         samples = self._samples(sets.train, varied, resample=policy == "resample")
         self.bad_files = self._bad_files("bad_files", samples)
+        self.fetch_ahead = FetchAhead(getattr(sets.train, "shard_of", lambda index: None))
         self.schedule = Schedule(
             len(samples),
             config.batch_size,
@@ -114,6 +120,7 @@ class Run:
             self.world_size,
             config.optim.accumulate,
             getattr(sets.train, "shard_sizes", ()),
+            self.fetch_ahead,
         )
         if not all(distributed.is_same_for_all(number, device) for number in (len(samples), self.progress.step)):
             raise InputError("processes see other data or checkpoints: give folders that all machines share")
@@ -154,9 +161,9 @@ class Run:
         return Samples(guarded, self.config.seed)
 
     def _bad_files(self, name: str, samples: Samples) -> BadFiles:
-        """The list of those of ``samples`` that this process could not read."""
-        path = self.out / (f"{name}.txt" if self.rank == 0 else f"{name}.{self.rank}.txt")
-        return BadFiles(path, len(samples), **({"limit": 0.0} if self.config.data.bad_files == "raise" else {}))
+        """The list of those of ``samples`` that cannot be read."""
+        limit = {"limit": 0.0} if self.config.data.bad_files == "raise" else {}
+        return BadFiles(self.out / f"{name}.txt", len(samples), writes=self.rank == 0, **limit)
 
     def _loader(self, samples: Samples, keys: Iterable[list[Key]]) -> Any:
         loader = make_loader(samples, keys, self.config.data.workers, self.device)
@@ -169,10 +176,20 @@ class Run:
             log.info("nothing left to do: all %d epochs are done", self.config.epochs)
         elif self.progress.step:
             log.info("going on after step %d of %d", self.progress.step, self.schedule.num_steps)
+        else:
+            log.info(
+                "%d samples to learn %d classes from, %s; %d epochs of %d steps",
+                self.schedule.num_samples,
+                self.model.num_classes,
+                f"{len(self.val)} to choose the best epoch by" if self.val else "none to choose the best epoch by",
+                self.config.epochs,
+                self.schedule.steps_per_epoch,
+            )
         try:
             with collect_signals() as received:
                 while self.progress.epoch < self.config.epochs:
                     self._epoch(received)
+            self.fetch_ahead.close()
         finally:
             self.batches = None  # which ends the processes that load data, whatever holds this run
         return self.out / "best"
@@ -184,7 +201,8 @@ class Run:
         steps = Steps(self.progress.epoch + 1, per_epoch, done, self.config.batch_size, self.rank == 0)
         train_mode(self.learner)
         while steps.done < per_epoch:
-            stop = self.step(steps, bool(received))
+            with contextlib.nullcontext() if self.progress.step else first_statistics(self.learner):
+                stop = self.step(steps, bool(received))
             if stop:
                 self._save("last")
                 raise Stopped(received[0] if received else signal.SIGTERM, self.progress.step)
@@ -207,7 +225,7 @@ class Run:
         figures |= {"seconds": round(time.perf_counter() - started, 1)}
         log.info("epoch %d: %s", self.progress.epoch, ", ".join(" ".join(item) for item in steps.speed().items()))
         self.journal.epoch(figures, self.progress.step)  # before checkpoints: what they do not know is written anew
-        if self.progress.best is None or score > self.progress.best:
+        if self.progress.best is None or score >= self.progress.best:  # of equals, what learnt for longer
             self.progress.best = score
             self._save("best")
         if self.config.keep_every and self.progress.epoch % self.config.keep_every == 0:
@@ -221,10 +239,11 @@ class Run:
         set_learning_rate(self.optimizer, rate)
         torch.manual_seed(seed_of(config.seed, self.progress.step, self.rank, 1))  # of dropout and mixing
         self.optimizer.zero_grad()
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # the loss, its weight, whether to stop
+        bad: list[BadFile] = []
+        sums = torch.zeros(4, dtype=torch.float64, device=self.device)  # loss, its weight, whether to stop, bad files
         sums[2] = stop
         for part in range(optim.accumulate):
-            inputs, target = self.mix(*self._next_batch(steps))
+            inputs, target = self.mix(*self._next_batch(steps, bad))
             last = part + 1 == optim.accumulate
             with contextlib.nullcontext() if last or self.world_size == 1 else self.network.no_sync():
                 with self._autocast():
@@ -232,9 +251,12 @@ class Run:
                 loss, weight = self.loss(map_tensors(Tensor.float, outputs), target)
                 sums[:2] += torch.stack([loss.detach(), weight])
                 if last:
+                    sums[3] = len(bad)
                     loss = loss * self._scale_to_mean(sums)
                 self.scaler.scale(loss).backward()
-        loss_sum, weight_sum, stops = sums.tolist()
+        loss_sum, weight_sum, stops, num_bad = sums.tolist()
+        if num_bad:
+            self.bad_files.add(distributed.gather(bad))
         if not math.isfinite(loss_sum):
             raise InputError(f"the loss is not finite in step {self.progress.step + 1}: lower optim.lr")
         self.scaler.unscale_(self.optimizer)
@@ -249,12 +271,13 @@ class Run:
         steps.step(loss_sum / max(weight_sum, TINY), rate)
         return stops > 0
 
-    def _next_batch(self, steps: Steps) -> Any:
-        """The inputs of the network and the target, on its device."""
-        batch, bad = steps.waiting(self.batches)
-        self.bad_files.add(bad)
-        if batch is None:
-            raise InputError(f"no file of a whole batch can be read: see {self.bad_files.path}")
+    def _next_batch(self, steps: Steps, bad: list[BadFile]) -> Any:
+        """The inputs of the network and the target, on its device; files that cannot be read go to ``bad``."""
+        batch, met = steps.waiting(self.batches)
+        bad += met
+        if batch is None or (met and not self.bad_files.limit):
+            self.bad_files.add(bad)
+            raise InputError(f"no file of a whole batch can be read: {met[0].path} ({met[0].reason}) and the others")
         return map_tensors(lambda tensor: tensor.to(self.device, non_blocking=True), batch)
 
     def _scale_to_mean(self, sums: Tensor) -> Tensor:
@@ -276,14 +299,18 @@ class Run:
         model = self._published()
         distributed.share_buffers(model)  # as they are kept
         torch.manual_seed(seed_of(self.config.seed, self.progress.step, self.rank, 2))  # of points that a model draws
-        with contextlib.closing(self._readable(self._loader(samples, batches))) as readable:
+        bad: list[BadFile] = []
+        with contextlib.closing(self._readable(self._loader(samples, batches), bad)) as readable:
             counts = evaluate(model, readable, self.scores, self._autocast)
+        self.bad_val_files.add(distributed.gather(bad))
         return self.scores.figures(distributed.sum_over_all(counts.to(self.device)).cpu())
 
-    def _readable(self, loader: Any) -> Generator[Any]:
-        """The batches of ``loader`` of which anything can be read."""
-        for batch, bad in loader:
-            self.bad_val_files.add(bad)
+    def _readable(self, loader: Any, bad: list[BadFile]) -> Generator[Any]:
+        """The batches of ``loader`` of which anything can be read; files of which nothing can go to ``bad``."""
+        for batch, met in loader:
+            bad += met
+            if met and not self.bad_val_files.limit:
+                self.bad_val_files.add(bad)
             if batch is not None:
                 yield batch
 

@@ -1,17 +1,17 @@
 """Where weights lie and what belongs to them: in checkpoints/, on the Hub, at their authors', in folders."""
 
-from zoo.hub.bundled import bundled_names, checkpoints_folder, register_bundled
+from zoo.hub.bundled import bundled_names, checkpoints_folder, golden_file, register_bundled
 from zoo.hub.card import CARD_NAME, model_card
 from zoo.hub.config_file import read_description
-from zoo.hub.golden import check_golden, write_golden
+from zoo.hub.golden import check_golden, write_golden, write_golden_output
 from zoo.hub.known_points import register_points
 from zoo.hub.known_video import register_video
-from zoo.hub.network import sketch
+from zoo.hub.network import in_order, sketch
 from zoo.hub.pretrained_folder import push_to_hub, save_pretrained, write_model
 from zoo.hub.push import check_publishable, repository_files, upload
 from zoo.hub.resolve import load, resolve, whereabouts
 from zoo.hub.stage import stage
-from zoo.hub.verify import verifiable, verify
+from zoo.hub.verify import fetch_golden, verifiable, verify
 from zoo.hub.weights_file import WEIGHTS_NAME, load_weights, write_weights
 
 __all__ = [
@@ -21,6 +21,9 @@ __all__ = [
     "check_golden",
     "check_publishable",
     "checkpoints_folder",
+    "fetch_golden",
+    "golden_file",
+    "in_order",
     "load",
     "load_weights",
     "model_card",
@@ -39,6 +42,7 @@ __all__ = [
     "verify",
     "whereabouts",
     "write_golden",
+    "write_golden_output",
     "write_model",
     "write_weights",
 ]

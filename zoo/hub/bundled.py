@@ -7,6 +7,8 @@ from pathlib import Path
 from zoo.hub.sources import BundledFile, register
 from zoo.weights import read_index
 
+GOLDEN = "golden"
+
 
 def register_bundled() -> None:
     """Register the weights that the index of the bundled checkpoints describes."""
@@ -17,6 +19,11 @@ def register_bundled() -> None:
 def bundled_names() -> list[str]:
     """The names of the bundled weights."""
     return [spec.name for spec in read_index(checkpoints_folder() / "index.json")]
+
+
+def golden_file(weights: Path) -> Path:
+    """Where the golden output of the bundled file ``weights`` lies."""
+    return weights.parent / GOLDEN / weights.name
 
 
 def checkpoints_folder() -> Path:

@@ -9,12 +9,13 @@ from typing import Any
 
 from zoo.hub.card_texts import DATASETS, NOT_FOR, PAPERS, TASKS
 from zoo.registry import architecture_task, list_models
-from zoo.weights import Metric, PointInput, VideoInput, WeightsSpec, channels_of
+from zoo.weights import COMPUTED_FEATURES, Metric, PointInput, VideoInput, WeightsSpec, channels_of
 
 LIBRARY = "efficient-recognition-zoo"
 CARD_NAME = "README.md"
 MAX_CLASSES = 40  # named in a card
 OUR_TOOLS = "tools/"
+COLUMNS = {"rgb": "red green blue", "normals": "nx ny nz"}  # of a file, by the feature that they make
 HUB_METRICS = {"accuracy": "accuracy", "iou": "mean_iou"}  # the Hub's names, by a word in ours
 
 
@@ -24,6 +25,7 @@ def model_card(
     num_parameters: int,
     *,
     weights: str = "",
+    latency: str = "",
     license: str | None = None,
     datasets: Sequence[str] = (),
     tags: Sequence[str] = (),
@@ -38,6 +40,7 @@ def model_card(
         load_name: under which ``zoo.load`` takes it.
         num_parameters: of the model.
         weights: where they lie, in words; left out where they lie beside the card.
+        latency: tables of what was measured; left out where nothing was.
         license: in the place of that in ``spec``.
         datasets: that it was trained on, by the Hub's names, in the place of what the tag tells.
         tags: beside ours.
@@ -54,6 +57,7 @@ def model_card(
         "Input": input_text(spec.input) + ".",
         f"Classes ({spec.num_classes})": _classes(spec),
         "Accuracy": _figures(spec),
+        **({"Latency": latency} if latency else {}),
         "Training data": "\n\n".join(text for text in trained_on if text) or "Not said.",
         **({"Weights": weights} if weights else {}),
         "Licence": _licence(license or spec.licence),
@@ -78,9 +82,23 @@ def usage(spec: WeightsSpec, load_name: str) -> str:
         shape = f"1, {channels_of(spec.input.features)}, {spec.input.num_points}"
         call = f"boxes = model(torch.rand({shape}), torch.tensor([0]))  # points [B, C, N], classes [B]"
     else:
-        category = ', category="Chair"' if architecture_task(spec.architecture) == "part_segmentation" else ""
-        return f'import zoo\npredictor = zoo.load("{load_name}")\npredictor("scan.ply"{category}).save("labels.ply")'
+        file, columns = point_file(spec.input)
+        task = architecture_task(spec.architecture)
+        category = ', category="Chair"' if task == "part_segmentation" else ""
+        call = f'predictor("{file}"{category})'
+        call = f"print({call}.top(5))" if task == "point_classification" else f'{call}.save("labels.ply")'
+        return f'import zoo\npredictor = zoo.load("{load_name}")\n{call}  # a file of points with {columns}'
     return f'import torch, zoo\nmodel = zoo.create_model("{load_name}", pretrained=True).eval()\n{call}'
+
+
+def point_file(preprocessing: PointInput) -> tuple[str, str]:
+    """The name of a file that can hold what a point model takes, and its columns in words.
+
+    No file but a table has velocity and time, in the order of the features.
+    """
+    features = [feature for feature in preprocessing.features if feature not in COMPUTED_FEATURES]
+    columns = " ".join(("x y z", *(COLUMNS.get(feature, feature) for feature in features)))
+    return ("points.txt" if {"velocity", "time"} & set(features) else "scan.ply"), columns
 
 
 def input_text(preprocessing: VideoInput | PointInput) -> str:
@@ -89,8 +107,8 @@ def input_text(preprocessing: VideoInput | PointInput) -> str:
         side = preprocessing.crop_size
         squashed = preprocessing.crop_mode == "squash"
         how = "the whole frame squashed" if squashed else f"short side {preprocessing.resize_size}, centre crop"
-        removed = ", the background removed" if preprocessing.remove_background else ""
-        return f"{preprocessing.num_frames} frames of {side} x {side} pixels, sampled uniformly; {how}{removed}"
+        differences = ", differences of successive frames" if preprocessing.frame_differences else ""
+        return f"{preprocessing.num_frames} frames of {side} x {side} pixels, sampled uniformly; {how}{differences}"
     features = ", ".join(("xyz", *preprocessing.features))
     how = f"centre {preprocessing.center}, scale {preprocessing.scale}, larger scenes in parts: {preprocessing.parts}"
     return f"{preprocessing.num_points} points at a time ({features}); {how}"

@@ -30,7 +30,9 @@ def read_description(folder: Path) -> WeightsSpec:
     """
     path = folder / CONFIG_NAME
     if not path.is_file():
-        raise CheckpointError(f"{folder}: there is no {CONFIG_NAME}; pass a folder that zoo.save_pretrained wrote")
+        inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG_NAME}"))
+        within = f", such as {folder / inside[0]}" if inside else " that zoo.save_pretrained wrote"
+        raise CheckpointError(f"{folder}: there is no {CONFIG_NAME}; pass a folder{within}")
     if path.stat().st_size > MAX_BYTES:
         raise CheckpointError(f"{path}: has more than {MAX_BYTES} bytes, no description has; save the model again")
     try:

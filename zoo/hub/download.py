@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from zoo.data.transfer import fetch
 from zoo.errors import InputError, SourceError
 from zoo.hub.card import LIBRARY
+from zoo.hub.patience import patiently, wished_pause
 from zoo.hub.sources import HubFile
 from zoo.weights import file_sha256
 
@@ -38,28 +41,47 @@ def download_from_hub(source: HubFile, again: bool = False) -> Path:
 
     Raises:
         SourceError: it cannot be had; the text says why, and what to do.
-        InputError: there is no room for it.
+        InputError: the Hub's cache cannot be written, or has no room for it.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
-        path = hf_hub_download(
-            source.repo_id,
-            source.filename,
-            revision=source.revision,
-            library_name=LIBRARY,
-            force_download=again,
-        )
-        return Path(path)
-    except (HTTPError, LocalEntryNotFoundError, ValueError) as error:
+        return patiently(lambda: _from_hub(source, again))
+    except (HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, ValueError) as error:
         raise SourceError(f"{source}: {_reason(error, source)}") from error
     except OSError as error:
         if error.errno is None:  # its size is another than the Hub says
             raise SourceError(f"{source}: did not come whole ({_first_line(error)}); try again") from error
         raise InputError(
-            f"{source}: there is no room for it ({error.strerror}): make some, or name another folder in HF_HOME"
+            f"{source}: cannot be kept ({error.strerror}): make room for it, or name another folder in HF_HOME"
         ) from error
+
+
+def _from_hub(source: HubFile, again: bool) -> Path:
+    """As `download_from_hub`, with the errors of the client: what it has is taken where the Hub does not answer."""
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    def get(**how: Any) -> Path:
+        return Path(
+            hf_hub_download(source.repo_id, source.filename, revision=source.revision, library_name=LIBRARY, **how)
+        )
+
+    url = hf_hub_url(source.repo_id, source.filename, revision=source.revision)
+    try:
+        if re.fullmatch(r"[0-9a-f]{40}", source.revision) and not again:
+            with suppress(errors.LocalEntryNotFoundError):
+                return get(local_files_only=True)
+        get_hf_file_metadata(url, library_name=LIBRARY)  # hf_hub_download would ask for minutes
+    except (errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError):
+        raise
+    except (errors.HTTPError, errors.OfflineModeIsEnabled) as error:
+        if again:
+            raise
+        try:
+            return get(local_files_only=True)
+        except errors.LocalEntryNotFoundError:
+            raise error from None
+    return get(force_download=again)
 
 
 def _published_sha256(path: Path) -> str:
@@ -87,7 +109,7 @@ def _reason(error: Exception, source: HubFile) -> str:
     """Why the Hub did not give a file, and what to do, in half a sentence."""
     from huggingface_hub import errors
 
-    cause = error if isinstance(error, errors.HTTPError) else error.__cause__ or error
+    cause = error if isinstance(error, errors.HTTPError | errors.OfflineModeIsEnabled) else error.__cause__ or error
     if isinstance(cause, errors.OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set and the file is not in the Hub's cache: unset it once"
     if isinstance(cause, errors.GatedRepoError):
@@ -107,7 +129,9 @@ def _reason(error: Exception, source: HubFile) -> str:
             403: f"your token may not read it: {LOGIN} with another",
             429: "too many requests: wait a while, or " + LOGIN,
         }
-        return f"HTTP {status}, {advice.get(status, 'the Hub has a problem: try again later')}"
+        wished = wished_pause(cause.response.headers)
+        asked = "" if wished is None else f", to be asked again in {wished:.0f} s"
+        return f"HTTP {status}{asked}, {advice.get(status, 'the Hub has a problem: try again later')}"
     return f"the Hub cannot be reached ({_first_line(cause or error)}): check the connection and HF_ENDPOINT"
 
 

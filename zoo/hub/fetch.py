@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
-from typing import Any
 
-from zoo.convert import read_checkpoint
+from zoo.convert import file_metadata, read_checkpoint, shift_of
 from zoo.data.transfer import TransferError, discard, shown
 from zoo.errors import CheckpointError, InputError, SourceError
 from zoo.hub.cache import Entry, Record
@@ -48,8 +47,8 @@ def _first_that_answers(spec: WeightsSpec, entry: Entry) -> Record:
             continue
         except OSError as error:
             raise InputError(
-                f"{entry.folder} has no room for {spec.name} ({error.strerror}): make some, or name another folder in "
-                "ZOO_CACHE"
+                f"{spec.name} cannot be kept in {entry.folder} ({error.strerror}): make room for it, or name another "
+                "folder in ZOO_CACHE"
             ) from error
         for failure in failures:
             log.warning("%s; %s was taken instead", failure, record.found_at)
@@ -58,7 +57,7 @@ def _first_that_answers(spec: WeightsSpec, entry: Entry) -> Record:
         return record
     raise SourceError(
         f"{spec.name} cannot be had, {len(failures)} places were tried: {' | '.join(failures)} | if you have the file, "
-        f"pass it: zoo.create_model({spec.architecture!r}, checkpoint=PATH)"
+        f"pass it: zoo.create_model({spec.name!r}, checkpoint=PATH)"
     )
 
 
@@ -83,28 +82,23 @@ def _enter(spec: WeightsSpec, entry: Entry, source: Source, address: str) -> Rec
         sha256, published = file_sha256(path), source.sha256
     try:
         entry.check(str(source), sha256, published)
-        class_names = source.class_names if isinstance(source, HubFile) else ()
-        target = _convert(spec, entry, path, shown(address), class_names or spec.class_names)
+        target = _convert(spec, entry, path, shown(address))
         return entry.enter(target, shown(address), str(source), sha256, bool(published))
     finally:
         if isinstance(source, UrlFile):
             discard(path)
 
 
-def _convert(spec: WeightsSpec, entry: Entry, path: Path, address: str, class_names: tuple[str, ...]) -> Path:
+def _convert(spec: WeightsSpec, entry: Entry, path: Path, address: str) -> Path:
     """Write what ``path`` holds to the cache, under our names and as safetensors, with golden tensors beside it.
 
-    Nothing in the file is executed. Its logits are in the order of ``class_names`` and come into the description's.
+    Nothing in the file is executed. Its logits come into the order of the description's classes.
     """
     try:
-        model: Any = network(spec, read_checkpoint(path))
+        model = network(spec, read_checkpoint(path))
     except CheckpointError as error:
         raise CheckpointError(str(error).replace(repr(str(path)), address)) from error
-    if class_names != spec.class_names:
-        rows = [class_names.index(name) for name in spec.class_names]
-        for parameter in model.get_submodule(model.classifier_name).parameters():
-            parameter.data = parameter.data[rows]
     target = entry.folder / WEIGHTS_NAME
-    write_weights(target, model.state_dict())
+    write_weights(target, model.state_dict(), file_metadata(shift_of(model)))
     write_golden(entry.folder, model)
     return target

@@ -8,6 +8,7 @@ classes in an order of its own.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from zoo.data import kitti_frustum, s3dis, shapenet_part
 from zoo.hub.sources import HubFile, Source, UrlFile, register
@@ -69,11 +70,12 @@ def register_points() -> None:
         if architecture in S3DIS_ON_HUB:
             name, commit, others = S3DIS_ON_HUB[architecture]
             repo_id = f"torch-pointcloud/{name}.s3dis-area5.mit-han-lab"
-            sources = (HubFile(repo_id, revision=commit, class_names=TORCH_POINTCLOUD_CLASSES), *sources)
+            sources = (HubFile(repo_id, revision=commit), *sources)
             metrics = _s3dis_metrics(others, "torch-pointcloud's own evaluation", TORCH_POINTCLOUD) + metrics
         data = "areas 1 to 4 and 6 of S3DIS (for research)"
         preprocessing = DENSE_SCENES if architecture.startswith("pvcnnpp") else s3dis.INPUT
-        _register(architecture, "s3dis_area5", preprocessing, s3dis.CLASS_NAMES, data, metrics, sources)
+        orders = {"torch_pointcloud": TORCH_POINTCLOUD_CLASSES}
+        _register(architecture, "s3dis_area5", preprocessing, s3dis.CLASS_NAMES, data, metrics, sources, orders)
     for architecture, tag, file, value in SHAPENET:
         metric = _metric("mean IoU", value, "ShapeNet Part, test", "over shapes, ten votes", AUTHORS)
         data = "ShapeNet Part (for research)" + (", with deep mutual learning" if tag.endswith("_dml") else "")
@@ -99,6 +101,7 @@ def _register(
     data: str,
     metrics: tuple[Metric, ...],
     sources: tuple[Source, ...],
+    class_orders: Mapping[str, tuple[str, ...]] | None = None,
 ) -> None:
     spec = WeightsSpec(
         architecture,
@@ -110,7 +113,7 @@ def _register(
         origin=ORIGIN.format(data=data),
         metrics=metrics,
     )
-    register(spec, *sources)
+    register(spec, *sources, class_orders=class_orders)
 
 
 def _authors_file(name: str) -> UrlFile:

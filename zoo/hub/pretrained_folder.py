@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from zoo.convert import file_metadata, shift_of
 from zoo.data.outputs import replacing
 from zoo.errors import InputError, ZooError
 from zoo.hub.card import CARD_NAME, model_card
@@ -152,9 +153,9 @@ def write_model(model: nn.Module, folder: Path, *, licence: str | None = None, c
     further = plain_config(config)
     path = folder / WEIGHTS_NAME
     folder.mkdir(parents=True, exist_ok=True)
-    write_weights(path, model.state_dict())
-    sha256, plain_sha256 = hashes(path)
-    if spec.sha256 not in ("", sha256, plain_sha256):
+    write_weights(path, model.state_dict(), file_metadata(shift_of(model)))
+    sha256, *earlier = hashes(path)
+    if spec.sha256 not in ("", sha256, *earlier):
         spec = spec.for_other_weights()
     spec = spec.with_classes(int(getattr(model, "num_classes", spec.num_classes)))
     spec = dataclasses.replace(

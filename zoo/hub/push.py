@@ -25,10 +25,12 @@ REPOSITORY_FILES = (
 """All that a repository can hold; other files of a folder are never uploaded."""
 
 LOCAL_PATH = re.compile(
-    r"(?<![\w./:-])/(?:home|root|work|workspace|Users|mnt|media|data|tmp|var|opt|srv|etc|scratch|content|private|Volumes)"
+    r"(?<![\w./:-])/(?:home|root|work|workspace|Users|mnt|media|data|tmp|var|opt|srv|etc|scratch|content|private|Volumes"
+    r"|usr|run|app|nfs|net|gpfs|lustre|beegfs|storage|shared|raid|ssd|nvme|projects?|cluster|kaggle|dbfs|export)\d*"
     r"(?:/[^\s\"'`,;:)\]}>|]*)?(?![\w-])"
     r"|(?<![\w/~])~\w*/[^\s\"'`,;:)\]}>|]*"
     r"|(?<![A-Za-z])[A-Za-z]:[\\/](?!/)[^\s\"'`,;)\]}>|]*"
+    r"|(?<![\w\\])\\\\(?:\\\\)?\w[\w.-]*\\[^\s\"'`,;)\]}>|]*"
     r"|file://\S*"
 )
 """A place on somebody's machine: of no use to others, and it tells who they are."""
@@ -66,7 +68,7 @@ def check_publishable(folder: Path, model: nn.Module) -> None:
     if not spec.licence or not _metadata(folder / CARD_NAME).get("license"):
         raise ZooError(
             f"{folder}: no licence is given in {CARD_NAME} and {CONFIG_NAME}, so nobody may use the weights: "
-            "name one by --licence (`zoo push`) or model_card_kwargs={'license': ...}"
+            "name one, by --licence SPDX for `zoo push`, or by model_card_kwargs={'license': ...}"
         )
     check_golden(folder, model)
 

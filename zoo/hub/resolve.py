@@ -148,7 +148,7 @@ def _file_line(path: object, size: int, sha256: str) -> str:
 def _repository(name: str) -> Resolved:
     """What a repository on the Hub says of itself, and its commit."""
     repo_id, _, revision = name.removeprefix(HUB_PREFIX).partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo_id) or not re.fullmatch(r"[\w./-]*", revision):
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo_id) or not re.fullmatch(r"(?!.*\.\.)[\w./-]*", revision):
         raise UnknownNameError(f"{name!r} names no repository: write hf-hub:owner/name or hf-hub:owner/name@revision")
     config = download_from_hub(HubFile(repo_id, CONFIG_NAME, revision or "main"))
     commit = config.parent.name  # so that the weights come from the same one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zoo.errors import ZooError
@@ -11,6 +12,7 @@ from zoo.registry import register_weights
 from zoo.weights import WeightsSpec
 
 _sources: dict[str, tuple[Source, ...]] = {}
+_class_orders: dict[str, Mapping[str, tuple[str, ...]]] = {}
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,11 @@ class HubFile:
         repo_id: "owner/name".
         filename: within the repository.
         revision: a branch, a tag or, so that it stays the same, the 40 digits of a commit.
-        class_names: in the order of its logits, where that is another than the tag's.
     """
 
     repo_id: str
     filename: str = "model.safetensors"
     revision: str = "main"
-    class_names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"hf-hub:{self.repo_id}@{self.revision}/{self.filename}"
@@ -68,14 +68,31 @@ class UrlFile:
 Source = BundledFile | HubFile | UrlFile
 
 
-def register(spec: WeightsSpec, *sources: Source) -> None:
+def register(spec: WeightsSpec, *sources: Source, class_orders: Mapping[str, tuple[str, ...]] | None = None) -> None:
     """Add pretrained weights that lie in ``sources``, best first.
+
+    Args:
+        spec: their description.
+        sources: where they are looked for.
+        class_orders: the classes in the order of the logits, by the layout of a file, where that is another than the
+            description's.
 
     Raises:
         ValueError: the tag is taken, or no such architecture is registered.
     """
     register_weights(spec)
     _sources[spec.name] = sources
+    _class_orders[spec.name] = class_orders or {}
+
+
+def class_order(name: str, layout: str) -> tuple[str, ...] | None:
+    """The classes of the weights ``name`` as files of ``layout`` have them; None where they are as in the description.
+
+    Args:
+        name: "arch.tag", or the name of anything else.
+        layout: the project that a file is from, as ``zoo.convert.Checkpoint`` calls it.
+    """
+    return _class_orders.get(name, {}).get(layout)
 
 
 def sources_of(spec: WeightsSpec) -> tuple[Source, ...]:

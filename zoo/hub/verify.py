@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import nn
+
 from zoo.convert import Checkpoint
 from zoo.errors import CheckpointError, SourceError
-from zoo.hub.bundled import bundled_names
+from zoo.hub.bundled import bundled_names, checkpoints_folder, golden_file
 from zoo.hub.cache import Entry, entries
 from zoo.hub.download import download_from_hub
-from zoo.hub.golden import GOLDEN_FOLDER, GOLDEN_INPUT, GOLDEN_OUTPUT, check_golden
+from zoo.hub.golden import GOLDEN_FOLDER, GOLDEN_INPUT, GOLDEN_OUTPUT, check_golden, check_golden_output
 from zoo.hub.network import network
-from zoo.hub.resolve import Resolved, cache_entry, load, resolve
+from zoo.hub.resolve import Resolved, Weights, cache_entry, load, resolve
 from zoo.hub.sources import HubFile
+
+COMPARED = "golden outputs"
 
 
 def verifiable() -> list[str]:
@@ -43,11 +47,18 @@ def verify(name: str) -> str:
     weights = load(resolved)
     model = network(weights.spec, Checkpoint(str(weights.path), "zoo", weights.tensors))
     facts = [f"sha256 {weights.spec.sha256}", f"{len(weights.tensors)} tensors"]
-    folder = _golden_folder(resolved, weights.path)
-    if folder is not None:
-        check_golden(folder, model)
-        facts.append("golden outputs")
-    return ", ".join(facts)
+    return ", ".join([*facts, _check_golden(resolved, weights, model)])
+
+
+def fetch_golden(name: str) -> None:
+    """Download the golden tensors of a repository, so that `verify` needs no network for them.
+
+    Raises:
+        SourceError: they cannot be had; the text says why.
+    """
+    repository = resolve(name, pretrained=True).repository
+    if repository is not None:
+        _golden_folder(repository)
 
 
 def _check_hash(name: str, entry: Entry) -> None:
@@ -62,13 +73,25 @@ def _check_hash(name: str, entry: Entry) -> None:
         )
 
 
-def _golden_folder(resolved: Resolved, path: Path) -> Path | None:
-    """Where the golden tensors of weights are; those of a repository are downloaded. None where there are none."""
+def _check_golden(resolved: Resolved, weights: Weights, model: nn.Module) -> str:
+    """Compare what ``model`` computes with the golden tensors of its weights; what came of it, for people."""
+    if weights.path.parent == checkpoints_folder():
+        check_golden_output(golden_file(weights.path), model)
+        return COMPARED
+    folder = weights.path.parent
     if resolved.repository is not None:
         try:
-            for name in (GOLDEN_INPUT, GOLDEN_OUTPUT):
-                file = HubFile(resolved.repository.repo_id, f"{GOLDEN_FOLDER}/{name}", resolved.repository.revision)
-                path = download_from_hub(file).parent
-        except SourceError:
-            return None
-    return path.parent if (path.parent / GOLDEN_FOLDER).is_dir() else None
+            folder = _golden_folder(resolved.repository)
+        except SourceError as error:
+            return f"golden outputs not compared ({error})"
+    elif not (folder / GOLDEN_FOLDER).is_dir():
+        return "no golden outputs are beside them"
+    check_golden(folder, model)
+    return COMPARED
+
+
+def _golden_folder(repository: HubFile) -> Path:
+    """The folder of a repository, with its golden tensors, which are downloaded where they are not there."""
+    for name in (GOLDEN_INPUT, GOLDEN_OUTPUT):
+        path = download_from_hub(HubFile(repository.repo_id, f"{GOLDEN_FOLDER}/{name}", repository.revision))
+    return path.parents[1]

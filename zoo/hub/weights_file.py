@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from zoo.weights import WeightsSpec, verify
 
 WEIGHTS_NAME = "model.safetensors"
 LENGTH_BYTES = 8  # in front of the header
+PLAIN = {"format": "pt"}
 
 
 def load_weights(path: Path, spec: WeightsSpec) -> dict[str, Tensor]:
@@ -35,10 +37,15 @@ def load_weights(path: Path, spec: WeightsSpec) -> dict[str, Tensor]:
     return tensors
 
 
-def write_weights(path: Path, state_dict: dict[str, Tensor]) -> None:
+def write_weights(path: Path, state_dict: dict[str, Tensor], metadata: Mapping[str, str] = PLAIN) -> None:
     """Write tensors to the safetensors file ``path``, as a whole or not at all.
 
     They lie in it as they would in memory, as far as the format lets them, so that a model need not copy them.
+
+    Args:
+        path: the file.
+        state_dict: the tensors by name.
+        metadata: for the header.
 
     Raises:
         OSError: it cannot be written.
@@ -50,13 +57,14 @@ def write_weights(path: Path, state_dict: dict[str, Tensor]) -> None:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in state_dict.items()
     }
     with replacing(path) as part, open(part, "wb") as file:
-        file.writelines(_aligned(save(state, metadata={"format": "pt"})))
+        file.writelines(_aligned(save(state, metadata=dict(metadata))))
 
 
 def _aligned(data: bytes) -> list[bytes | memoryview]:
     """The pieces of a safetensors file whose tensors begin at multiples of ``ALIGNMENT``; small odd ones come last."""
     end = LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "little")
     header, pieces, offset = json.loads(data[LENGTH_BYTES:end]), [], 0
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))  # the library's order is random
     places = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
     for name, (first, last) in sorted(places.items(), key=lambda place: (place[1][1] - place[1][0]) % ALIGNMENT != 0):
         pieces.append(memoryview(data)[end + first : end + last])
@@ -67,10 +75,13 @@ def _aligned(data: bytes) -> list[bytes | memoryview]:
     return [len(text).to_bytes(LENGTH_BYTES, "little"), text, *pieces]
 
 
-def hashes(path: Path) -> tuple[str, str]:
-    """The SHA-256 of a safetensors file, and of the same tensors laid out as the format's own library does it."""
+def hashes(path: Path) -> tuple[str, ...]:
+    """The SHA-256 of a safetensors file, then those that files of the same tensors have had.
+
+    They are the file without its direction of shifts, and as the format's own library lays the tensors out.
+    """
     from safetensors.torch import load, save
 
     data = path.read_bytes()
-    plain = save(load(data), metadata={"format": "pt"})
-    return hashlib.sha256(data).hexdigest(), hashlib.sha256(plain).hexdigest()
+    plain = save(load(data), metadata=PLAIN)
+    return tuple(hashlib.sha256(form).hexdigest() for form in (data, b"".join(_aligned(plain)), plain))

@@ -23,8 +23,12 @@ class SqueezeExcitation3d(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         """[B, C, R, R, R] to the same shape."""
-        scale: Tensor = self.fc(grid.mean(dim=(2, 3, 4)))
-        return grid * scale[:, :, None, None, None]
+        return grid * self.scale(grid.mean(dim=(2, 3, 4)))[:, :, None, None, None]
+
+    def scale(self, mean: Tensor) -> Tensor:
+        """Of every channel, [B, C], by its mean over the grid [B, C]."""
+        scale: Tensor = self.fc(mean)
+        return scale
 
 
 class PVConv(nn.Module):

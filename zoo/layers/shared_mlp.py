@@ -3,10 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zoo.layers.cloud import Positions
+
+
+class PointwiseConv(nn.Conv1d):
+    """A 1x1 convolution that also takes its input in parts, as many as there are, one after another in its channels.
+
+    A part [B, Ci, N] are features of points. A part [B, Ci] holds for a whole cloud: its product is the same at every
+    point, and is computed once. The parts are never joined in memory.
+
+    Args:
+        in_channels: of all parts together.
+        out_channels: C'.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, 1)
+
+    def forward(self, features: Tensor | Sequence[Tensor]) -> Tensor:
+        """[B, C, N], or parts of which at least one has points, to [B, C', N]."""
+        if isinstance(features, Tensor):
+            return super().forward(features)
+        weights = self.weight.squeeze(2).split([part.shape[1] for part in features], dim=1)
+        everywhere = cast(Tensor, self.bias).expand(len(features[0]), -1)
+        for part, weight in zip(features, weights, strict=True):
+            if part.dim() == 2:
+                everywhere = everywhere + F.linear(part, weight)
+        points = [
+            (weight.expand(len(p), -1, -1), p) for p, weight in zip(features, weights, strict=True) if p.dim() == 3
+        ]
+        out = torch.baddbmm(everywhere.unsqueeze(2), *points[0])
+        for weight, part in points[1:]:  # into the same memory, which autocast does not know
+            out = torch.baddbmm(out, weight, part) if _autocast(out) else out.baddbmm_(weight, part)
+        return out
+
+
+def _autocast(x: Tensor) -> bool:
+    return torch.is_autocast_enabled(x.device.type)
 
 
 class SharedMLP(nn.Module):
@@ -20,14 +59,20 @@ class SharedMLP(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: Sequence[int], dim: int = 1):
         super().__init__()
-        conv, norm = (nn.Conv1d, nn.BatchNorm1d) if dim == 1 else (nn.Conv2d, nn.BatchNorm2d)
         layers: list[nn.Module] = []
         for channels in out_channels:
-            layers += [conv(in_channels, channels, 1), norm(channels), nn.ReLU(inplace=True)]
+            if dim == 1:
+                layers += [PointwiseConv(in_channels, channels), nn.BatchNorm1d(channels)]
+            else:
+                layers += [nn.Conv2d(in_channels, channels, 1), nn.BatchNorm2d(channels)]
+            layers.append(nn.ReLU(inplace=True))
             in_channels = channels
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, features: Tensor, positions: Positions | None = None) -> Tensor:
-        """[B, C, N] to [B, out_channels[-1], N]; a PVConv in this place looks at ``positions`` too."""
+    def forward(self, features: Tensor | Sequence[Tensor], positions: Positions | None = None) -> Tensor:
+        """[B, C, N], or its parts, see :class:`PointwiseConv`, to [B, out_channels[-1], N].
+
+        A PVConv in this place looks at ``positions`` too.
+        """
         out: Tensor = self.layers(features)
         return out

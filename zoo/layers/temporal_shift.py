@@ -66,7 +66,7 @@ class TemporalShift(nn.Module):
         """
         past = self.context.past
         if past is None:
-            return self.net(ops.temporal_shift(x, self.context.num_frames, self.shift_div, self.direction))
+            return self.on_clips(x)
         kept = (x.shape[0], x.shape[1] // self.shift_div, *x.shape[2:])
         before = past[self.index]
         if before is None:
@@ -81,9 +81,18 @@ class TemporalShift(nn.Module):
                 f"the state holds {before.dtype} of shape {list(before.shape)}, this frame needs {x.dtype} of shape "
                 f"{list(kept)}: begin with initial_state for frames of this number, size and dtype"
             )
-        shifted, now = ops.online_shift(x, before)
+        out, now = self.on_stream(x, before)
         past[self.index] = now.to(dtype)
-        return self.net(shifted)
+        return out
+
+    def on_clips(self, x: Tensor) -> Tensor:
+        """Frames [N*T, C, H, W] of whole clips to what ``net`` makes of them, shifted."""
+        return self.net(ops.temporal_shift(x, self.context.num_frames, self.shift_div, self.direction))
+
+    def on_stream(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """One frame [N, C, H, W] of each stream likewise, and what to keep of it, like ``past`` [N, C/d, H, W]."""
+        shifted, now = ops.online_shift(x, past)
+        return self.net(shifted), now
 
     def extra_repr(self) -> str:
         """The arguments."""

@@ -56,15 +56,13 @@ class PointMask(nn.Module):
 
     def forward(self, points: Tensor, classes: Tensor) -> Tensor:
         """Points [B, C, N] to logits [B, 2, N]: background, object."""
-        cloud, num_points = Cloud(points[:, :3]), points.shape[2]
-        features = points
+        features, cloud = points, Cloud(points[:, :3])
         for layer in self.point_features:
             features = layer(features, cloud)
         deep = features
         for layer in self.cloud_features:
             deep = layer(deep, cloud)
-        summary = over_points(deep.max(dim=2).values, num_points)
-        logits: Tensor = self.classifier(torch.cat([over_points(classes, num_points), features, summary], dim=1))
+        logits: Tensor = self.classifier((classes, features, deep.max(dim=2).values))
         return logits
 
 

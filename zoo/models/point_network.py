@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -79,10 +80,11 @@ class PointNetwork(nn.Module):
             return nn.Conv1d(self.num_features, self.num_classes, 1)
         return nn.Linear(self.num_features, self.num_classes)
 
-    def _before_last(self, x: Tensor) -> Tensor:
+    def _before_last(self, x: Tensor | Sequence[Tensor]) -> Tensor:
+        """What the last layer sees, from what the classifier sees, in one piece or in parts of points and clouds."""
         for layer in list(self.classifier)[:-1]:
             x = layer(x)
-        return x
+        return cast(Tensor, x)
 
 
 def check_points(points: Tensor, in_channels: int) -> None:
@@ -144,13 +146,13 @@ class PartSegmentation(PointNetwork):
         """Points [B, C, N] of shapes int64 [B] to [B, num_features, N]."""
         check_points(points, self.in_channels)
         shapes = one_hot("shape_ids", shape_ids, self.num_shapes, points)
-        features, cloud, num_points = points, Cloud(points[:, :3]), points.shape[2]
-        seen = [over_points(shapes, num_points)]
+        features, cloud = points, Cloud(points[:, :3])
+        seen = [shapes]
         for layer in self.point_features:
             features = layer(features, cloud)
             seen.append(features)
-        seen.append(over_points(features.max(dim=2).values, num_points))
-        return self._before_last(torch.cat(seen, dim=1))
+        seen.append(features.max(dim=2).values)
+        return self._before_last(seen)
 
     def forward(self, points: Tensor, shape_ids: Tensor | None = None) -> Tensor:
         """Points [B, C, N] of shapes ``shape_ids`` int64 [B] to logits [B, num_classes, N].
@@ -200,8 +202,7 @@ class SceneSegmentation(PointNetwork):
             features = layer(features, cloud)
             seen.append(features)
         summary = self.cloud_features(features.max(dim=2).values)
-        seen = [*(seen if self.all_layers else seen[-1:]), over_points(summary, points.shape[2])]
-        return self._before_last(torch.cat(seen, dim=1))
+        return self._before_last([*(seen if self.all_layers else seen[-1:]), summary])
 
 
 class CloudClassification(PointNetwork):

@@ -154,13 +154,19 @@ class OnlineTSM(TSM):
     """A TSM that shifts from the past alone, so that it can also follow a stream frame by frame (section 3.4).
 
     ``state = model.initial_state(...)``, then ``logits, state = model.step(frame, state)``. Called on a clip, it gives
-    the mean of the logits of its steps.
+    the mean of the logits of its steps: the clip and the stream are one network, whose shifts take what came before
+    from the clip or from the state.
+
+    Raises:
+        ValueError: as for ``TSM``; or non-local blocks are wanted, which look at all frames of a clip.
     """
 
     direction: Direction = "online"
 
     def __init__(self, *arguments: Any, **keywords: Any):
         super().__init__(*arguments, **keywords)
+        if any(isinstance(module, NonLocal) for module in self.modules()):
+            raise ValueError("non_local blocks look at all frames of a clip, which a stream does not have: leave them")
         self._state_shapes: dict[tuple[int, ...], list[torch.Size]] = {}  # by the size of the frames
 
     @torch.no_grad()
@@ -235,6 +241,12 @@ def tsm(backbone: str = "resnet50", **arguments: Any) -> TSM:
 
 
 @register_video_model
+def tsm_online(backbone: str = "resnet50", **arguments: Any) -> OnlineTSM:
+    """Online TSM on any timm CNN with residual blocks; ``model.shifts`` says where the shifts are."""
+    return OnlineTSM(backbone, **arguments)
+
+
+@register_video_model
 def tsm_resnet18(**arguments: Any) -> TSM:
     """TSM on ResNet-18."""
     return TSM("resnet18", **arguments)
@@ -268,6 +280,18 @@ def tsm_resnet101(**arguments: Any) -> TSM:
 def tsm_mobilenetv2(**arguments: Any) -> TSM:
     """TSM on MobileNetV2, its ten residual blocks shifted."""
     return TSM("mobilenetv2_100", **arguments)
+
+
+@register_video_model
+def tsm_resnet18_online(**arguments: Any) -> OnlineTSM:
+    """Online TSM on ResNet-18."""
+    return OnlineTSM("resnet18", **arguments)
+
+
+@register_video_model
+def tsm_resnet50_online(**arguments: Any) -> OnlineTSM:
+    """Online TSM on ResNet-50."""
+    return OnlineTSM("resnet50", **arguments)
 
 
 @register_video_model

@@ -18,6 +18,8 @@ from torch.utils.flop_counter import register_flop_formula
 from zoo.ops import reference
 from zoo.ops.checks import check_finite, check_range
 from zoo.ops.gradients import ShiftInPlace, voxelize
+from zoo.ops.pointwise_native import online_pointwise_conv as online_pointwise_conv
+from zoo.ops.pointwise_native import shifted_pointwise_conv as shifted_pointwise_conv
 
 _zoo = torch.ops.zoo
 

@@ -47,6 +47,33 @@ def online_shift(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([past, rest], dim=1), now.clone()
 
 
+def shifted_pointwise_conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    num_frames: int,
+    shift_div: int,
+    online: bool,
+    activation: str,
+) -> Tensor:
+    """The shift of frames [N*T, C, H, W], then a 1x1 convolution by ``weight`` [O, C], then the activation."""
+    return pointwise(temporal_shift(x, num_frames, shift_div, online), weight, bias, activation)
+
+
+def online_pointwise_conv(
+    x: Tensor, past: Tensor, weight: Tensor, bias: Tensor | None, activation: str
+) -> tuple[Tensor, Tensor]:
+    """:func:`online_shift`, then a 1x1 convolution by ``weight`` [O, C], then the activation; and what is kept."""
+    shifted, kept = online_shift(x, past)
+    return pointwise(shifted, weight, bias, activation), kept
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    """A 1x1 convolution of ``x`` [N, C, H, W] by ``weight`` [O, C], then the activation."""
+    out = F.conv2d(x, weight[:, :, None, None], bias)
+    return out if activation == "none" else {"relu": F.relu, "relu6": F.relu6}[activation](out)
+
+
 def voxel_plan(coords: Tensor, resolution: int, normalize: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Where ``coords`` [B, 3, N] lie in a grid about their mean (Point-Voxel CNN, section 3.2).
 

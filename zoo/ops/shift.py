@@ -30,7 +30,7 @@ def temporal_shift(x: Tensor, num_frames: int, shift_div: int = 8, direction: Di
     Raises:
         ValueError: ``x`` is not four-dimensional or floating, or holds no whole number of clips.
     """
-    _check("temporal_shift", x, num_frames, shift_div, direction)
+    check_frames("temporal_shift", x, num_frames, shift_div, direction)
     out: Tensor = implementation(x.device).temporal_shift(x, num_frames, shift_div, direction == "online")
     return out
 
@@ -41,7 +41,7 @@ def temporal_shift_(x: Tensor, num_frames: int, shift_div: int = 8, direction: D
     Raises:
         ValueError: as there, or elements of ``x`` share memory.
     """
-    _check("temporal_shift_", x, num_frames, shift_div, direction)
+    check_frames("temporal_shift_", x, num_frames, shift_div, direction)
     if any(stride == 0 and size > 1 for stride, size in zip(x.stride(), x.shape, strict=True)):
         raise ValueError("temporal_shift_: elements of x share memory, as after expand: pass x.contiguous()")
     out: Tensor = implementation(x.device).temporal_shift_(x, num_frames, shift_div, direction == "online")
@@ -62,20 +62,14 @@ def online_shift(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: ``x`` is not four-dimensional or floating, or ``past`` does not fit it.
     """
-    _check_frames("online_shift", x)
-    fits = past.dim() == 4 and past.shape[1] <= x.shape[1]
-    fits = fits and (past.shape[0], *past.shape[2:]) == (x.shape[0], *x.shape[2:])
-    if not fits or past.dtype != x.dtype or past.device != x.device:
-        raise ValueError(
-            f"online_shift: past is {past.dtype} of shape {list(past.shape)}, which does not fit frames {x.dtype} of "
-            f"shape {list(x.shape)}"
-        )
+    check_past("online_shift", x, past)
     out: tuple[Tensor, Tensor] = implementation(x.device).online_shift(x, past)
     return out
 
 
-def _check(operator: str, x: Tensor, num_frames: int, shift_div: int, direction: str) -> None:
-    _check_frames(operator, x)
+def check_frames(operator: str, x: Tensor, num_frames: int, shift_div: int, direction: str) -> None:
+    """``x`` holds frames of whole clips, and the rest says how they can be shifted."""
+    check_float(operator, "x", x, "[N*T, C, H, W]")
     check_whole(operator, "num_frames", num_frames, 1)
     if x.shape[0] % num_frames:
         raise ValueError(f"{operator}: {x.shape[0]} frames are not a whole number of clips of {num_frames}")
@@ -86,5 +80,13 @@ def _check(operator: str, x: Tensor, num_frames: int, shift_div: int, direction:
         raise ValueError(f"{operator}: direction is 'bidirectional' or 'online', not {direction!r}")
 
 
-def _check_frames(operator: str, x: Tensor) -> None:
-    check_float(operator, "x", x, "[N*T, C, H, W]")
+def check_past(operator: str, x: Tensor, past: Tensor) -> None:
+    """``past`` holds the first channels of frames like ``x``."""
+    check_float(operator, "x", x, "[N, C, H, W]")
+    fits = past.dim() == 4 and past.shape[1] <= x.shape[1]
+    fits = fits and (past.shape[0], *past.shape[2:]) == (x.shape[0], *x.shape[2:])
+    if not fits or past.dtype != x.dtype or past.device != x.device:
+        raise ValueError(
+            f"{operator}: past is {past.dtype} of shape {list(past.shape)}, which does not fit frames {x.dtype} of "
+            f"shape {list(x.shape)}"
+        )

@@ -6,10 +6,34 @@
     dataset = VideoDataset(found.samples, found.class_names, num_frames=8, training=True)
 
 A sample is known by its number, as in a folder, so a run goes on as with files. Only the order of an epoch is another:
-it keeps the samples of a few shards together (``zoo.engine.order``), so that each shard is fetched once.
+it keeps the samples of a few shards together (``zoo.engine.order``), so that each shard is fetched once, and those of
+the next few while these are read.
 """
 
-from zoo.data.shards.find import SHARDS_TOGETHER, Member, ShardSet, as_file, find_shards, shard_sizes
+from zoo.data.shards.ahead import FetchAhead
+from zoo.data.shards.find import (
+    SHARDS_TOGETHER,
+    Frames,
+    Member,
+    Shard,
+    ShardSet,
+    as_file,
+    find_shards,
+    shard_of,
+    shard_sizes,
+)
 from zoo.data.shards.write import write_shards
 
-__all__ = ["SHARDS_TOGETHER", "Member", "ShardSet", "as_file", "find_shards", "shard_sizes", "write_shards"]
+__all__ = [
+    "SHARDS_TOGETHER",
+    "FetchAhead",
+    "Frames",
+    "Member",
+    "Shard",
+    "ShardSet",
+    "as_file",
+    "find_shards",
+    "shard_of",
+    "shard_sizes",
+    "write_shards",
+]

@@ -18,6 +18,7 @@ from typing import BinaryIO, NamedTuple
 from zoo.data.class_names import ClassIndex
 from zoo.data.remote_files import FileCache, base_name, beside, is_remote, read_if_there
 from zoo.data.shards.index import Entry, index_name, parse_index, scan_shard, split_name
+from zoo.data.video import FRAME_SUFFIXES
 from zoo.errors import InputError
 
 SHARDS_TOGETHER = 4  # whose samples an epoch mixes
@@ -90,16 +91,44 @@ class Member(NamedTuple):
             return file.read(self.size)
 
 
+class Frames(NamedTuple):
+    """A folder of frames in a shard; its text names both.
+
+    Attributes:
+        shard: the tar file.
+        name: of the folder, with which the names of its pictures begin.
+        files: the pictures.
+    """
+
+    shard: Shard
+    name: str
+    files: tuple[Member, ...]
+
+    def __str__(self) -> str:
+        return f"{self.shard.location}/{self.name}"
+
+    def write(self, folder: Path) -> None:
+        """Write the pictures into ``folder``.
+
+        Raises:
+            InputError: the shard cannot be read.
+        """
+        with self.shard.open() as shard:
+            for file in self.files:
+                shard.seek(file.offset)
+                (folder / file.name[len(self.name) + 1 :]).write_bytes(shard.read(file.size))
+
+
 @dataclass(frozen=True)
 class ShardSet:
     """Labelled samples in shards.
 
     Attributes:
-        samples: files in shards and labels, shard by shard.
+        samples: files or folders of frames in shards, and labels, shard by shard.
         class_names: in the order of the labels.
     """
 
-    samples: tuple[tuple[Member, int], ...]
+    samples: tuple[tuple[Member | Frames, int], ...]
     class_names: tuple[str, ...]
 
 
@@ -117,7 +146,8 @@ def find_shards(
     Args:
         pattern: a path, or an address that begins with http://, https:// or what fsspec knows, such as s3://; with
             ``{000000..000012}`` for numbered shards.
-        suffixes: of the samples' files, in lower case, such as ``VIDEO_SUFFIXES`` or ``POINT_SUFFIXES``.
+        suffixes: of the samples' files, in lower case, such as ``VIDEO_SUFFIXES`` or ``POINT_SUFFIXES``; pictures of
+            one sample are the frames of a video (``FRAME_SUFFIXES``).
         class_names: the classes in the order in which a model knows them, such as those of the training part; by
             default those beside the shards, or else the labels, sorted.
         cache: where remote shards are kept.
@@ -132,12 +162,12 @@ def find_shards(
         found = list(pool.map(lambda location: _read_shard(location, kept, suffixes), locations))
     if kept:
         _check_cache(kept, [shard.size or 0 for shard, _ in found])
-    entries = [(Member(shard, *entry[:3]), entry.label or "") for shard, entries in found for entry in entries]
+    entries = [entry for _, entries in found for entry in entries]
     if not entries:
         raise InputError(f"{pattern} holds no file that ends in {', '.join(sorted(suffixes))}: give other shards")
     own = classes_beside(locations[0])
-    labels, names = _number([(str(member), label) for member, label in entries], own, class_names)
-    return ShardSet(tuple((member, label) for (member, _), label in zip(entries, labels, strict=True)), names)
+    labels, names = _number([(str(sample), label) for sample, label in entries], own, class_names)
+    return ShardSet(tuple((sample, label) for (sample, _), label in zip(entries, labels, strict=True)), names)
 
 
 def expand(pattern: str) -> list[str]:
@@ -158,28 +188,37 @@ def expand(pattern: str) -> list[str]:
 
 
 @contextmanager
-def as_file(path: Path | Member) -> Iterator[Path]:
-    """A sample's file as a path: of one in a shard a copy, which goes away at the end.
+def as_file(path: Path | Member | Frames) -> Iterator[Path]:
+    """A sample's file or folder as a path: of one in a shard a copy, which goes away at the end.
 
-    An error names the file in the shard instead of the copy.
+    An error names what is in the shard instead of the copy.
     """
-    if not isinstance(path, Member):
+    if not isinstance(path, Member | Frames):
         yield path
         return
     # Decoders want a path, and from one they give the same as from the file that went into the shard.
-    with tempfile.NamedTemporaryFile(suffix=split_name(path.name)[1]) as file:
-        file.write(path.read())
-        file.flush()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"sample{split_name(path.name)[1]}"
+        if isinstance(path, Frames):
+            copy.mkdir()
+            path.write(copy)
+        else:
+            copy.write_bytes(path.read())
         try:
-            yield Path(file.name)
+            yield copy
         except InputError as error:
-            raise InputError(str(error).replace(file.name, str(path))) from error
+            raise InputError(str(error).replace(str(copy), str(path))) from error
 
 
-def shard_sizes(samples: Sequence[tuple[Path | Member, int]]) -> tuple[int, ...]:
+def shard_sizes(samples: Sequence[tuple[Path | Member | Frames, int]]) -> tuple[int, ...]:
     """How many samples each shard has, in their order; nothing for files that are in none."""
-    places = (path.shard.location if isinstance(path, Member) else None for path, _ in samples)
-    return tuple(len(list(group)) for shard, group in itertools.groupby(places) if shard)
+    shards = itertools.groupby(shard_of(path) for path, _ in samples)
+    return tuple(len(list(group)) for shard, group in shards if shard)
+
+
+def shard_of(path: Path | Member | Frames) -> Shard | None:
+    """The shard of a sample, None where it is in none."""
+    return path.shard if isinstance(path, Member | Frames) else None
 
 
 def classes_beside(shard: str) -> tuple[str, ...] | None:
@@ -206,8 +245,10 @@ def classes_beside(shard: str) -> tuple[str, ...] | None:
     return None
 
 
-def _read_shard(location: str, cache: FileCache | None, suffixes: Collection[str]) -> tuple[Shard, list[Entry]]:
-    """A shard, and the files of its samples."""
+def _read_shard(
+    location: str, cache: FileCache | None, suffixes: Collection[str]
+) -> tuple[Shard, list[tuple[Member | Frames, str]]]:
+    """A shard, and its samples with their labels as they are written."""
     where = beside(location, index_name(base_name(location)))
     data = read_if_there(where)
     if data is None:
@@ -220,17 +261,25 @@ def _read_shard(location: str, cache: FileCache | None, suffixes: Collection[str
     shard = Shard(location, index.size, cache)
     if not cache:
         shard.open().close()  # it is there, and as its index says
-    entries: dict[str, Entry] = {}
+    files: dict[str, list[Entry]] = {}
     for entry in index.entries:
         key, suffix = split_name(entry.name)
-        if suffix not in suffixes:
-            continue
-        if key in entries:
-            raise InputError(f"{location} has both {entries[key].name} and {entry.name}: a sample is one file")
-        if entry.label is None:
-            raise InputError(f"{location}/{entry.name} has no class: put it into {key}.cls and write the shard again")
-        entries[key] = entry
-    return shard, list(entries.values())
+        if suffix in suffixes:
+            files.setdefault(key, []).append(entry)
+    return shard, [_sample(shard, key, entries) for key, entries in files.items()]
+
+
+def _sample(shard: Shard, key: str, entries: list[Entry]) -> tuple[Member | Frames, str]:
+    """What the files of one name are together, and the label."""
+    members = tuple(Member(shard, *entry[:3]) for entry in entries)
+    if (label := entries[0].label) is None:
+        raise InputError(f"{members[0]} has no class: put it into {key}.cls and write the shard again")
+    others = [member for member in members if split_name(member.name)[1] not in FRAME_SUFFIXES]
+    if not others:
+        return Frames(shard, key, members), label
+    if len(others) > 1:
+        raise InputError(f"{shard.location} has both {others[0].name} and {others[1].name}: a sample is one file")
+    return others[0], label  # pictures beside a video show what is in it
 
 
 def _check_cache(cache: FileCache, sizes: Sequence[int]) -> None:

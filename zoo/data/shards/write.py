@@ -14,6 +14,7 @@ import numpy as np
 from zoo.data.outputs import replacing
 from zoo.data.shards.find import CLASS_FILES
 from zoo.data.shards.index import write_index
+from zoo.data.video import FrameFolderReader
 from zoo.errors import InputError
 
 MAX_BYTES = 256 << 20
@@ -31,7 +32,7 @@ def write_shards(
     The samples are shuffled, as those of a shard are used together. Equal samples and seeds give equal files.
 
     Args:
-        samples: files with labels.
+        samples: files or folders of frames, with labels.
         class_names: in the order of the labels.
         prefix: folder and first part of the names of the shards; the folder is made.
         max_bytes: of the files in a shard, which has at least one.
@@ -52,11 +53,13 @@ def write_shards(
         for number, group in enumerate(_groups(samples, max_bytes, seed)):
             path = Path(f"{prefix}-{number:06d}.tar")
             with replacing(path) as temporary, tarfile.open(temporary, "w") as tar:
-                for index, file, label in group:
-                    name = re.sub(r"[^\w-]", "_", file.stem)
+                for index, source, label in group:
                     # A number makes it unique, and the name tells a reader of bad_files.txt which file it was.
-                    _add(tar, f"{index:07d}_{name}{file.suffix.lower()}", file.read_bytes())
-                    _add(tar, f"{index:07d}_{name}.cls", str(label).encode())
+                    name = re.sub(r"[^\w-]", "_", source.stem)
+                    key = f"{index:07d}_{name}"
+                    for suffix, file in _files(source):
+                        _add(tar, key + suffix, file.read_bytes())
+                    _add(tar, f"{key}.cls", str(label).encode())
             write_index(path)
             yield path
     except OSError as error:
@@ -68,17 +71,24 @@ def _groups(samples: Sequence[tuple[Path, int]], max_bytes: int, seed: int) -> I
     group: list[tuple[int, Path, int]] = []
     total = 0
     for index in np.random.default_rng(seed).permutation(len(samples)).tolist():
-        file, label = samples[index]
-        if file.is_dir():
-            raise InputError(f"{file} is a folder of frames: make a video of it first, as a sample is one file")
-        size = file.stat().st_size
+        source, label = samples[index]
+        size = sum(file.stat().st_size for _, file in _files(source))
         if group and total + size > max_bytes:
             yield group
             group, total = [], 0
-        group.append((index, file, label))
+        group.append((index, source, label))
         total += size
     if group:
         yield group
+
+
+def _files(source: Path) -> list[tuple[str, Path]]:
+    """The files of a sample, each with what its name in the shard ends in: frames are numbered in their order."""
+    if not source.is_dir():
+        return [(source.suffix.lower(), source)]
+    return [
+        (f".{number:06d}{file.suffix.lower()}", file) for number, file in enumerate(FrameFolderReader(source).files)
+    ]
 
 
 def _write_classes(path: Path, class_names: Sequence[str]) -> None:

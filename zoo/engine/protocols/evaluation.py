@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
+from zoo.engine import distributed
 from zoo.engine.protocols.accumulators import Accumulator, ConfusionMatrix
 from zoo.engine.protocols.intervals import Interval
 from zoo.errors import InputError
@@ -54,9 +55,7 @@ def finish(
     Raises:
         InputError: no process had a sample.
     """
-    total = torch.tensor(count, device=device)
-    if _world()[1] > 1:
-        distributed.all_reduce(total)
+    total = distributed.sum_over_all(torch.tensor(count, device=device))
     if not int(total):
         raise InputError("there is nothing to evaluate on: the part of the data is empty")
     for accumulator in accumulators:
@@ -154,14 +153,6 @@ def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def own_group(count: int) -> int:
+def own_number(count: int) -> int:
     """The number of a sample among those of all processes, where each takes every world-size-th."""
-    rank, size = _world()
-    return count * size + rank
-
-
-def _world() -> tuple[int, int]:
-    """The number of this process and how many there are."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
+    return count * distributed.world_size() + distributed.rank()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from zoo.create import create_transform
 from zoo.data.kitti import rotate_about_y
 from zoo.data.kitti_frustum import Frustum, KittiFrustums
+from zoo.engine import distributed
 from zoo.engine.boxes import Boxes, boxes_of
 from zoo.engine.protocols.evaluation import device_of, evaluation_mode, finite
 from zoo.errors import InputError
@@ -23,7 +24,8 @@ def write_kitti_results(
 ) -> None:
     """Write ``folder/<frame>.txt`` for every frame, an object a line, as the benchmark wants them.
 
-    The picture's box and the score of an object are those of its detection, as PVCNN's authors have it.
+    The picture's box and the score of an object are those of its detection, as PVCNN's authors have it. Of several
+    processes each looks at a share of the frustums, and all write the same files.
 
     Args:
         model: a frustum network.
@@ -36,17 +38,21 @@ def write_kitti_results(
         InputError: the files cannot be written, or the model gives no finite number.
     """
     transform, device = create_transform(model), device_of(model)
-    lines: dict[str, list[str]] = defaultdict(list)
+    rank, world_size = distributed.rank(), distributed.world_size()
+    found: list[tuple[int, str]] = []
     with evaluation_mode(model):
-        for begin in range(0, len(frustums), batch_size):
+        for begin in range(rank * batch_size, len(frustums), world_size * batch_size):
+            torch.manual_seed(begin)  # of the points that a model draws: whole batches are shared out, so all is equal
             batch = [frustums[index] for index in range(begin, min(begin + batch_size, len(frustums)))]
             points = torch.stack([transform(cloud) for (cloud, _), _ in batch]).to(device)
             class_ids = torch.stack([class_id for (_, class_id), _ in batch]).to(device)
             outputs = {name: finite(value) for name, value in model(points, class_ids).items()}
             angles = torch.stack([target["rotation_angle"] for _, target in batch])
             boxes = boxes_of(outputs)
-            for frustum, line in zip(frustums.frustums[begin:], _lines(boxes, angles, frustums, begin), strict=False):
-                lines[frustum.frame].append(line)
+            found += enumerate(_lines(boxes, angles, frustums, begin), start=begin)
+    lines: dict[str, list[str]] = defaultdict(list)
+    for number, line in sorted(distributed.gather(found)):
+        lines[frustums.frustums[number].frame].append(line)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for frame in frames:

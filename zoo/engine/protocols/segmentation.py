@@ -19,7 +19,7 @@ from zoo.engine.protocols.evaluation import (
     evaluation_mode,
     finish,
     finite,
-    own_group,
+    own_number,
     spec_of,
 )
 from zoo.engine.protocols.part_iou import PARTS_PER_CATEGORY, PartIoU, parts_of
@@ -107,7 +107,8 @@ def evaluate_segmentation(
                 )
             classes = parts_of(int(cloud.category or 0), parts_per_category) if of_parts else range(spec.num_classes)
             votes = PointVotes(len(labels), classes, merge)
-            generator = np.random.default_rng((seed, count))
+            number = own_number(count)
+            generator = np.random.default_rng((seed, number))
             for numbers, inputs in _blocks(cloud, transform):
                 passes = vote_indices(len(numbers), points_per_pass, num_votes, generator)
                 for chosen in torch.from_numpy(passes).split(batch_size):
@@ -116,7 +117,7 @@ def evaluate_segmentation(
             predictions, counts = votes.labels(), labels >= 0
             if (predictions[counts] < 0).any():
                 raise InputError(f"sample {count} has points that are in none of its blocks; put every point into one")
-            group = own_group(count) if groups is None else groups[count]
+            group = number if groups is None else groups[count]
             if of_parts:
                 iou.update(predictions[counts], labels[counts], int(cloud.category or 0), group)
             else:

@@ -7,6 +7,20 @@ STABLE_TORCH_LIBRARY(zoo, m) {
   m.def("temporal_shift_out(Tensor x, int num_frames, int shift_div, int first, int second, Tensor(a!) out) -> ()");
   m.def("online_shift(Tensor x, Tensor past) -> (Tensor, Tensor)");
 
+  // 1x1 convolutions of shifted frames; what is computed stays within [low, high], which is what an activation does.
+  m.def(
+      "shifted_pointwise_conv(Tensor x, Tensor weight, Tensor? bias, int num_frames, int shift_div, int first, "
+      "int second, float low, float high) -> Tensor");
+  m.def(
+      "shifted_pointwise_conv_input(Tensor grad, Tensor weight, int num_frames, int shift_div, int first, "
+      "int second) -> Tensor");
+  m.def(
+      "shifted_pointwise_conv_weight(Tensor grad, Tensor x, int num_frames, int shift_div, int first, "
+      "int second) -> Tensor");
+  m.def(
+      "online_pointwise_conv(Tensor x, Tensor past, Tensor weight, Tensor? bias, float low, float high) "
+      "-> (Tensor, Tensor)");
+
   m.def("voxel_plan(Tensor coords, Tensor mean, int resolution, bool normalize) -> (Tensor, Tensor, Tensor)");
   m.def("voxel_index(Tensor coords, int resolution) -> (Tensor, Tensor)");
   m.def("avg_voxelize(Tensor features, Tensor voxels, Tensor counts) -> Tensor");
@@ -25,6 +39,11 @@ STABLE_TORCH_LIBRARY(zoo, m) {
   m.def("three_nn(Tensor points, Tensor centers) -> (Tensor, Tensor)");
   m.def("three_interpolate(Tensor features, Tensor indices, Tensor weights) -> Tensor");
   m.def("three_interpolate_backward(Tensor grad, Tensor indices, Tensor weights, int num_centers) -> Tensor");
+
+  m.def(
+      "sparse_voxel_branch(Tensor features, Tensor coords, Tensor voxels, int resolution, Tensor weight1, Tensor bias, "
+      "Tensor weight2, Tensor empty, float slope1, float slope2, bool with_mean) -> (Tensor, Tensor)");
+  m.def("sparse_work(Tensor coords, Tensor voxels, int resolution, bool with_mean) -> Tensor");
 
   // Sums in a fixed order, for CUDA, where the operators above add up in whichever order threads arrive.
   m.def("avg_voxelize_sorted(Tensor features, Tensor voxels, Tensor counts, Tensor order) -> Tensor");

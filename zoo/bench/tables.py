@@ -23,6 +23,11 @@ def write_tables(title: str, rows: Sequence[Mapping[str, object]], about: Mappin
         writer.writeheader()
         writer.writerows({**row, **about} for row in rows)
     lines = [f"# {title}", "", *(f"- {key}: {value}" for key, value in about.items()), ""]
-    lines += [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    lines += [f"| {' | '.join(str(row[column]) for column in columns)} |" for row in rows]
+    lines += markdown_table(columns, [[str(row[column]) for column in columns] for row in rows])
     path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    return lines + [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in rows]

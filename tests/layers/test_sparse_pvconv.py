@@ -1,0 +1,190 @@
+"""Networks compute the same without the empty voxels, and say how they computed it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import zoo
+from tests.models.test_point_parity import ARCHITECTURES, FOLDER, RECIPE, assert_agree, state_of
+from zoo import ops
+from zoo.layers import sparse_pvconv
+from zoo.layers.pvconv import PVConv
+from zoo.layers.sparse_costs import Costs, measure
+from zoo.layers.sparse_pvconv import SparsePVConv, sparse_voxel_branches
+from zoo.registry import find_builder
+
+native_only = pytest.mark.skipif(ops.backend() != "native", reason="the compiled operators are not built or not wanted")
+
+
+@pytest.fixture
+def always_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dense convolutions cost more than anything, so that the sparse ones are what is tested."""
+    monkeypatch.setattr(sparse_pvconv, "measure", lambda *_: Costs(dense=1e9, start=0.0, product=0.0))
+
+
+def random_statistics(model: nn.Module) -> nn.Module:
+    """Batch norms as after training."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.75, 1.25)
+            nn.init.uniform_(module.weight, 0.8, 1.2)
+            nn.init.normal_(module.bias, 0, 0.1)
+    return model.eval()
+
+
+def assert_same(actual: Tensor, expected: Tensor) -> None:
+    assert (actual - expected).abs().max() <= 1e-4 * max(1.0, expected.abs().max().item())
+
+
+def compare(model: nn.Module, *inputs: Tensor) -> nn.Module:
+    """The model without empty voxels, after its outputs were held against those with them."""
+    sparse = sparse_voxel_branches(copy.deepcopy(model))
+    with torch.inference_mode():
+        torch.manual_seed(0)  # frustum networks draw points
+        expected = model(*inputs)
+        torch.manual_seed(0)
+        actual = sparse(*inputs)
+    if isinstance(expected, Tensor):
+        expected, actual = {"out": expected}, {"out": actual}
+    for key, value in expected.items():
+        assert_same(actual[key], value)
+    return sparse
+
+
+def layers_of(model: nn.Module) -> list[SparsePVConv]:
+    return [module for module in model.modules() if isinstance(module, SparsePVConv)]
+
+
+@native_only
+@pytest.mark.parametrize("fixture_name", [name for name in ARCHITECTURES if "pointnet" not in name])
+def test_outputs_are_still_the_authors(fixture_name: str, always_sparse: None) -> None:
+    fixture = json.loads((FOLDER / f"{fixture_name}.json").read_text())
+    model = find_builder(ARCHITECTURES[fixture_name])()
+    model.load_state_dict(state_of(fixture, fixture["checkpoint"]["prefix"]))
+    source = fixture["input"]
+    points = RECIPE.points_for(fixture_name, source["batch"], source["num_points"], source["extra_channels"])
+    points[:, 2] += np.float32(source.get("offset_z", 0))
+    ids = [torch.tensor(source[key]) for key in ("shape_ids", "class_ids") if key in source]
+    sparse = compare(model.eval(), torch.from_numpy(points), *ids)
+    assert layers_of(sparse) and all(layer.choice.sparse for layer in layers_of(sparse))
+    if "class_ids" not in source:
+        with torch.inference_mode():
+            logits = sparse(torch.from_numpy(points), *ids)[:, :, :: fixture["point_stride"]]
+        assert_agree(logits, torch.tensor(fixture["outputs"]["logits"]), "logits")
+
+
+@native_only
+@pytest.mark.parametrize("name", zoo.list_models("*pvcnn*"))
+@pytest.mark.parametrize("width", [0.125, 0.3])
+def test_every_network_at_any_width(name: str, width: float, always_sparse: None) -> None:
+    torch.manual_seed(0)
+    model = random_statistics(zoo.create_model(name, width_multiplier=width, in_channels=6))
+    points = torch.rand(2, 6, 1100) * 2 - 1
+    points[1, :3] = F.normalize(points[1, :3], dim=0)  # one fills the grid, and one is a surface
+    ids = [torch.tensor([0, 2])] if "part" in name or "frustum" in name else []
+    assert all(layer.choice.sparse for layer in layers_of(compare(model, points, *ids)))
+
+
+@native_only
+def test_real_clouds(test_data, always_sparse: None) -> None:
+    model = random_statistics(zoo.create_model("pvcnn_sem_c1", width_multiplier=0.25, in_channels=3))
+    tabletop = np.load(test_data / "points/mosd_tabletop.npz")
+    ground = np.load(test_data / "points/isprs_ground.npz")
+    scenes = [tabletop["points_halfmm"][: tabletop["offsets"][1]] / 2000, ground["points"][: ground["offsets"][1]]]
+    for scene in scenes:
+        chosen = scene[:: max(1, len(scene) // 8000)]
+        cloud = torch.from_numpy(np.ascontiguousarray(chosen.T)).float().unsqueeze(0)
+        compare(model, cloud - cloud.mean(dim=2, keepdim=True))
+
+
+@native_only
+def test_clouds_that_touch_the_border(always_sparse: None) -> None:
+    layer = random_statistics(PVConv(6, 16, 8, with_se=True, normalize=False))
+    corners = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0])] * 3).T.unsqueeze(0)
+    for scale in (1.0, 3.0):  # beyond the border all are clamped to it
+        compare(layer, torch.randn(1, 6, 27), corners * scale)
+
+
+@native_only
+def test_the_cheaper_way_is_taken_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = sparse_voxel_branches(PVConv(8, 8, 16).eval())
+    features, points = torch.randn(1, 8, 50), torch.randn(1, 3, 50)
+    for cost, way in ((1e-9, "sparse"), (1.0, "dense")):
+        monkeypatch.setattr(sparse_pvconv, "measure", lambda *_, cost=cost: Costs(1e-3, 0.0, cost))
+        layer(features, points)
+        assert layer.choice.sparse == (way == "sparse") and f"{way} (" in repr(layer) and "1.0 ms dense" in repr(layer)
+
+
+@native_only
+def test_costs_are_measured() -> None:
+    costs = measure((16, 16, 16), 32, True, torch.float32, torch.get_num_threads())
+    assert costs.dense > 0 and costs.sparse(1e9) > costs.sparse(0) >= 0
+    again = measure((16, 16, 16), 32, True, torch.float32, torch.get_num_threads())
+    assert again is costs
+
+
+@native_only
+def test_one_point_is_cheap_and_a_full_grid_is_no_worse_than_dense() -> None:
+    layer = sparse_voxel_branches(PVConv(32, 32, 16).eval())
+    layer(torch.randn(1, 32, 1), torch.randn(1, 3, 1))
+    assert layer.choice.sparse and layer.choice.seconds < layer.choice.dense_seconds
+
+
+def test_gradients_take_the_dense_way() -> None:
+    layer = random_statistics(PVConv(4, 8, 6, with_se=True))
+    sparse = sparse_voxel_branches(copy.deepcopy(layer))
+    points, grads = torch.randn(1, 3, 40), []
+    for module in (layer, sparse):
+        features = torch.linspace(-1, 1, 160).view(1, 4, 40).requires_grad_()
+        module(features, points).square().sum().backward()
+        grads.append(features.grad)
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-3, atol=1e-4)
+    assert not sparse.choice.sparse
+
+
+@native_only
+@pytest.mark.parametrize("how", ["bfloat16", "autocast", "double"])
+def test_other_precisions(how: str, always_sparse: None) -> None:
+    layer = random_statistics(PVConv(8, 16, 8, with_se=True))
+    sparse, points, features = sparse_voxel_branches(copy.deepcopy(layer)), torch.randn(2, 3, 99), torch.randn(2, 8, 99)
+    with torch.inference_mode():
+        expected = layer(features, points)
+        sparse(features, points)  # in float32 first: what was prepared for it must not be taken again
+        if how == "autocast":
+            with torch.autocast("cpu", torch.bfloat16):
+                actual = sparse(features, points)
+        else:
+            dtype = getattr(torch, how)
+            actual = sparse.to(dtype)(features.to(dtype), points)
+    assert (actual.float() - expected).abs().max() <= 0.05 * expected.abs().max()
+    assert sparse.choice.sparse == (how != "double")
+
+
+def test_plain_operators_take_the_dense_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "ZOO_OPS", "reference")
+    assert not layers_of(compare(PVConv(4, 4, 4).eval(), torch.randn(1, 4, 9), torch.randn(1, 3, 9)))[0].choice.sparse
+
+
+def test_a_model_in_training_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"call model\.eval"):
+        sparse_voxel_branches(PVConv(4, 4, 4))
+
+
+@native_only
+@pytest.mark.slow
+def test_compilers_trace_it() -> None:
+    model = sparse_voxel_branches(random_statistics(zoo.create_model("pvcnn_cls_c0p25", width_multiplier=0.125)))
+    points = torch.randn(1, 3, 200)
+    with torch.no_grad():
+        expected = model(points)
+        assert_same(torch.compile(model, fullgraph=True, backend="aot_eager")(points), expected)
+        assert_same(torch.export.export(model, (points,)).module()(points), expected)

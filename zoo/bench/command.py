@@ -1,0 +1,137 @@
+"""``zoo bench``: measure latency, keep records, and say what got slower."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from zoo.bench.compare import compare
+from zoo.bench.job import Job, Mode
+from zoo.bench.machine import machine
+from zoo.bench.plan import Options, job_again, jobs_of, model_names, preset_jobs, usable_runtimes
+from zoo.bench.presets import PRESETS
+from zoo.bench.record import Report, read_report
+from zoo.bench.session import measure
+from zoo.errors import InputError
+from zoo.export.optimize import Precision
+
+SECONDS = 20.0
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the sub-parsers of ``zoo``."""
+    parser = commands.add_parser("bench", help="measure latency, memory, and where time goes")
+    what = parser.add_argument_group("what is measured")
+    what.add_argument("models", nargs="*", metavar="NAME", help="as for `zoo list`; a wildcard such as 'tsm_*', too")
+    what.add_argument("--all", action="store_true", help="every architecture, and the weights that come with the zoo")
+    what.add_argument("--preset", choices=list(PRESETS), help="the papers' settings")
+    what.add_argument(
+        "--runtime", nargs="+", default=["eager"], metavar="NAME", help="plain (the model as it is), auto, eager, ..."
+    )
+    what.add_argument("--dtype", nargs="+", default=["fp32"], choices=get_args(Precision), help="(default: fp32)")
+    what.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    what.add_argument("--batch", nargs="+", type=_positive, default=[1], metavar="B", help="(default: 1)")
+    what.add_argument("--frames", nargs="+", type=_positive, default=[None], metavar="T", help="of clips")
+    what.add_argument("--points", nargs="+", type=_positive, default=[None], metavar="N", help="of clouds")
+    what.add_argument(
+        "--threads", nargs="+", type=_positive, default=[None], metavar="N", help="of a call (default: all cores)"
+    )
+    what.add_argument(
+        "--mode", nargs="+", choices=get_args(Mode), default=["single"], help="one call at a time, or many"
+    )
+    what.add_argument("--cuda-graph", action="store_true", help="measure the call as a CUDA graph too")
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        help=f"that each may compute while its median does not hold still (default: {SECONDS:g})",
+    )
+    how.add_argument("--together", action="store_true", help="all models in turn, not only the runtimes of each")
+    how.add_argument("--end-to-end", action="store_true", help="measure the way from a file to labels too")
+    out = parser.add_argument_group("what comes out")
+    out.add_argument("--out", type=Path, metavar="FOLDER", help="for latency_DEVICE.json, .csv and .md")
+    out.add_argument(
+        "--compare",
+        type=Path,
+        metavar="OLD.json",
+        help="say what got slower, with exit code 1; alone: measure it again",
+    )
+    out.add_argument("--plots", type=Path, metavar="FOLDER", help="for pictures")
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure what was asked for; 0, or 1 where something failed, got slower or was stopped.
+
+    Raises:
+        InputError: nothing was measured, or the options do not fit each other or this machine.
+    """
+    device = _checked_device(options.device)
+    old = read_report(options.compare) if options.compare else None
+    runtimes, absent = usable_runtimes(options.runtime)
+    report = Report(machine(device), failures=list(absent))
+    jobs = _jobs(options, runtimes, old)
+    print("\n".join(f"left out: {sentence}" for sentence in absent), end="\n" if absent else "")
+    settings = {"seconds": options.seconds, "end_to_end": options.end_to_end, "together": options.together}
+    path = options.out and options.out / "_".join(["latency", device, *([options.preset] if options.preset else [])])
+    stopped = False
+    try:
+        for _ in measure(jobs, report, say=lambda line: print(line, flush=True), **settings):
+            if path:
+                report.write(path)
+    except KeyboardInterrupt:
+        print("stopped: what was measured is kept")
+        stopped = True
+    if not report.records:
+        raise InputError("nothing was measured, for the reasons above")
+    print("", *report.tables(), sep="\n")
+    if options.plots:
+        from zoo.bench.plots import write_plots
+
+        print("\n".join(f"wrote {path}" for path in write_plots(report, options.plots)))
+    changes = compare(old, report) if old else []
+    for change in changes:
+        print(change)
+    return int(stopped or any(change.is_slower for change in changes) or len(report.failures) > len(absent))
+
+
+def _checked_device(device: str) -> str:
+    """The kind of ``device``, if it is here."""
+    kind = device.split(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise InputError(f"the device {device!r} cannot be measured: cpu and cuda can")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError("there is no GPU: leave out --device cuda")
+    return kind
+
+
+def _jobs(options: argparse.Namespace, runtimes: list[str], old: Report | None) -> list[Job]:
+    names = model_names(options.models, options.all)
+    if old is not None and not names and not options.preset:
+        return [job_again(record) for record in old.records]
+    if not names and not options.preset:
+        raise InputError("name models, see `zoo list`, or ask for --all or --preset paper")
+    if options.cuda_graph and options.device == "cpu":
+        raise InputError("CUDA graphs are for GPUs: leave out --cuda-graph, or add --device cuda")
+    settings = Options(
+        runtimes,
+        options.dtype,
+        options.device,
+        options.batch,
+        options.frames,
+        options.points,
+        options.threads,
+        options.mode,
+        (False, True) if options.cuda_graph else (False,),
+    )
+    return preset_jobs(PRESETS.get(options.preset, ()), settings) + jobs_of(names, settings)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"give a whole number of at least 1, not {text!r}")
+    return int(text)

@@ -1,0 +1,159 @@
+"""Point-voxel convolution at inference, computed where there is something to compute; docs/sparse_voxels.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from zoo import ops
+from zoo.layers.cloud import Positions, cloud_of
+from zoo.layers.pvconv import PVConv, SqueezeExcitation3d
+from zoo.layers.sparse_costs import dense_branch, measure, products
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the voxel branch was computed, and why.
+
+    Attributes:
+        sparse: without its empty voxels.
+        seconds: that the sparse way would take at most, by its costs; none where there was no choice.
+        dense_seconds: that the dense one would take.
+    """
+
+    sparse: bool
+    seconds: float | None = None
+    dense_seconds: float | None = None
+
+    def __str__(self) -> str:
+        """In words."""
+        way = "sparse" if self.sparse else "dense"
+        if self.seconds is None or self.dense_seconds is None:
+            return way
+        return f"{way} (at most {self.seconds * 1e3:.1f} ms sparse, {self.dense_seconds * 1e3:.1f} ms dense)"
+
+
+class SparsePVConv(nn.Module):
+    """A :class:`PVConv` in evaluation mode with the same outputs, whose voxel branch skips what is empty.
+
+    Batch norm is folded. For every batch the cheaper of two ways is taken, by what both cost on this machine (measured
+    once for a layer's size) and how much there is to compute: crowded grids go through the dense convolutions. So does
+    everything on a GPU, in plain PyTorch operators, or where gradients are wanted. A compiler that traces the network
+    cannot count voxels: it gets the way that was last taken, or the sparse one.
+
+    Args:
+        layer: whose weights are taken over.
+
+    Attributes:
+        choice: how the last batch was computed.
+    """
+
+    def __init__(self, layer: PVConv):
+        super().__init__()
+        self.resolution, self.normalize = layer.resolution, layer.normalize
+        convs, slopes, self.excitation = _voxel_layers(layer)
+        self.dense = nn.Sequential(
+            *(part for conv, slope in zip(convs, slopes, strict=True) for part in (conv, nn.LeakyReLU(slope, True)))
+        )
+        self.dense.to(memory_format=torch.channels_last_3d)
+        self.point_features = layer.point_features
+        self.slopes = slopes
+        self.channels = convs[0].in_channels, convs[0].out_channels, convs[1].out_channels
+        self.choice = Choice(sparse=True)
+        self._branches: dict[torch.dtype, ops.VoxelBranch] = {}
+        self.eval()
+
+    def forward(self, features: Tensor, positions: Positions) -> Tensor:
+        """Features [B, C, N] at ``positions``, [B, 3, N] or a cloud that other layers share, to [B, C', N]."""
+        plan = cloud_of(positions).plan(self.resolution, self.normalize)
+        fine: Tensor = self.point_features(features)
+        kind = features.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else features.dtype
+        if not torch.compiler.is_compiling():
+            self.choice = self._choose(features, plan, dtype)
+        if not self.choice.sparse:
+            return dense_branch(features, plan, self._dense_layers) + fine
+        with_mean = self.excitation is not None
+        coarse, mean = ops.sparse_voxel_branch(features.to(dtype), plan, self._branch(dtype), with_mean)
+        if self.excitation is not None:
+            coarse.mul_(self.excitation.scale(mean.to(dtype)).unsqueeze(2))
+        return coarse.add_(fine)
+
+    def extra_repr(self) -> str:
+        """The arguments, and how the last batch was computed."""
+        return f"resolution={self.resolution}, normalize={self.normalize}, {self.choice}"
+
+    def _dense_layers(self, grid: Tensor) -> Tensor:
+        out: Tensor = self.dense(grid)
+        return out if self.excitation is None else self.excitation(out)
+
+    def _choose(self, features: Tensor, plan: ops.VoxelPlan, dtype: torch.dtype) -> Choice:
+        batch, _, num_points = features.shape
+        wants_gradient = torch.is_grad_enabled() and features.requires_grad
+        if wants_gradient or features.device.type != "cpu" or ops.backend() != "native" or dtype == torch.float64:
+            return Choice(sparse=False)
+        with_mean = self.excitation is not None
+        costs = measure(self.channels, self.resolution, with_mean, dtype, torch.get_num_threads())
+        dense_seconds = costs.dense * batch
+        # If there is nothing to lose even where no points share a voxel or a neighbour, there is nothing to count.
+        voxels = self.resolution**3
+        reads = min(voxels, num_points * (5**3 if with_mean else 2**3))
+        most = 27 * batch * min(voxels, num_points), 27 * batch * reads
+        seconds = costs.sparse(products(most, self.channels))
+        if seconds >= dense_seconds:
+            seconds = costs.sparse(products(ops.sparse_work(plan, with_mean), self.channels))
+        return Choice(seconds < dense_seconds, seconds, dense_seconds)
+
+    def _branch(self, dtype: torch.dtype) -> ops.VoxelBranch:
+        if dtype not in self._branches:
+            first, second = (module for module in self.dense if isinstance(module, nn.Conv3d))
+            weights = first.weight, first.bias, second.weight, second.bias
+            weight1, bias1, weight2, bias2 = (cast(Tensor, weight).to(dtype) for weight in weights)
+            self._branches[dtype] = ops.voxel_branch(weight1, bias1, weight2, bias2, self.resolution, self.slopes)
+        return self._branches[dtype]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Forget what was prepared from weights that now change, as recurrent layers of PyTorch do."""
+        self._branches = {}
+        return super()._apply(fn, recurse)
+
+
+def sparse_voxel_branches(model: nn.Module) -> nn.Module:
+    """Put a :class:`SparsePVConv` in the place of every :class:`PVConv` of ``model``, which is changed and returned.
+
+    Args:
+        model: in evaluation mode; batch norms may have been folded before.
+
+    Raises:
+        ValueError: the model is in training mode.
+    """
+    if model.training:
+        raise ValueError("sparse voxel branches are for inference: call model.eval() first")
+    if isinstance(model, PVConv):
+        return SparsePVConv(model)
+    for name, module in list(model.named_modules()):
+        if isinstance(module, PVConv):
+            model.set_submodule(name, SparsePVConv(module))
+    return model
+
+
+def _voxel_layers(layer: PVConv) -> tuple[list[nn.Conv3d], tuple[float, float], SqueezeExcitation3d | None]:
+    """The two convolutions of a layer with their batch norms folded in, the slopes after them, and what ends them."""
+    convs: list[nn.Conv3d] = []
+    slopes: list[float] = []
+    excitation = None
+    for module in layer.voxel_layers:
+        if isinstance(module, nn.Conv3d):
+            convs.append(module)
+        elif isinstance(module, nn.BatchNorm3d):
+            convs[-1] = fuse_conv_bn_eval(convs[-1], module)
+        elif isinstance(module, nn.LeakyReLU):
+            slopes.append(module.negative_slope)
+        elif isinstance(module, SqueezeExcitation3d):
+            excitation = module
+    return convs, (slopes[0], slopes[1]), excitation

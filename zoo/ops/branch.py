@@ -1,0 +1,111 @@
+"""The voxel branch of a point-voxel convolution at inference: two convolutions, and what they make of an empty grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.ops.checks import FLOAT_TYPES, check_resolution
+
+TILE = 16  # output channels whose weights the kernels take together
+KERNEL = (3, 3, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelBranch:
+    """Two 3x3x3 convolutions with batch norm folded in, each followed by a leaky ReLU; made by :func:`voxel_branch`.
+
+    Attributes:
+        resolution: R of the grid that they run on.
+        weights: [C1, C, 3, 3, 3] and [C2, C1, 3, 3, 3].
+        bias: [C1], of the first; what it makes of an empty grid, everywhere, before its activation.
+        empty: [S, S, S, C2] with S = min(R, 3), what both make of an empty grid, before the last activation.
+        slopes: of the two leaky ReLUs below zero.
+        packed: the weights as the compiled operator takes them, see :func:`pack`.
+    """
+
+    resolution: int
+    weights: tuple[Tensor, Tensor]
+    bias: Tensor
+    empty: Tensor
+    slopes: tuple[float, float]
+    packed: tuple[Tensor, Tensor]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the features."""
+        return self.weights[0].dtype
+
+    @property
+    def channels(self) -> tuple[int, int, int]:
+        """Of the features, between the convolutions, and of the result: C, C1, C2."""
+        return self.weights[0].shape[1], self.weights[0].shape[0], self.weights[1].shape[0]
+
+
+@torch.no_grad()
+def voxel_branch(
+    weight1: Tensor,
+    bias1: Tensor,
+    weight2: Tensor,
+    bias2: Tensor,
+    resolution: int,
+    slopes: tuple[float, float] = (0.1, 0.1),
+) -> VoxelBranch:
+    """Prepare two convolutions for :func:`zoo.ops.sparse_voxel_branch`: their empty response, and packed weights.
+
+    In an empty grid the first convolution gives its bias everywhere. The second sees that constant, activated, and
+    zeros beyond the border: what it gives depends only on which borders are one step away. A cube of side min(R, 3) has
+    a voxel for every case, so the response of the whole grid is known from a dense convolution of that small cube.
+
+    Args:
+        weight1: [C1, C, 3, 3, 3].
+        bias1: [C1].
+        weight2: [C2, C1, 3, 3, 3].
+        bias2: [C2].
+        resolution: R of the grid.
+        slopes: of the leaky ReLUs after the first and the second.
+
+    Raises:
+        ValueError: the shapes or dtypes do not fit together.
+    """
+    check_resolution("voxel_branch", resolution)
+    tensors = (weight1, bias1, weight2, bias2)
+    fits = weight1.dim() == weight2.dim() == 5 and bias1.dim() == bias2.dim() == 1 and 0 not in weight1.shape
+    fits = fits and weight1.shape[2:] == weight2.shape[2:] == KERNEL and 0 not in weight2.shape
+    if not fits or (weight1.shape[0], weight2.shape[1], weight2.shape[0]) != (*bias1.shape, *bias1.shape, *bias2.shape):
+        shapes = ", ".join(str(list(x.shape)) for x in tensors)
+        raise ValueError(
+            f"voxel_branch: weights and biases must be [C1, C, 3, 3, 3], [C1], [C2, C1, 3, 3, 3], [C2], not {shapes}"
+        )
+    if len({(x.dtype, x.device) for x in tensors}) > 1 or weight1.dtype not in FLOAT_TYPES:
+        raise ValueError("voxel_branch: weights and biases must have one floating dtype and lie on one device")
+    wide = torch.promote_types(weight1.dtype, torch.float32)
+    side = min(resolution, 3)
+    constant = F.leaky_relu(bias1.to(wide), slopes[0]).view(1, -1, 1, 1, 1).expand(1, -1, side, side, side)
+    with torch.autocast(weight1.device.type, enabled=False):
+        empty = F.conv3d(constant, weight2.to(wide), bias2.to(wide), padding=1)
+    return VoxelBranch(
+        resolution=resolution,
+        weights=(weight1.detach(), weight2.detach()),
+        bias=bias1.detach().to(wide),
+        empty=empty[0].movedim(0, -1).contiguous(),
+        slopes=slopes,
+        packed=(pack(weight1), pack(weight2)),
+    )
+
+
+def pack(weight: Tensor) -> Tensor:
+    """The weights [C', C, 3, 3, 3] of a convolution in the order in which the compiled operator reads them.
+
+    Returns:
+        by place in the kernel and block of 16 output channels: [27, C' / 16, C, 16] in float32, rounded up with zeros;
+        in bfloat16 two input channels side by side, [27, C' / 16, C / 2, 16, 2].
+    """
+    pair = 2 if weight.dtype == torch.bfloat16 else 1
+    by_tap = weight.detach().flatten(2).permute(2, 1, 0)  # [27, C, C']
+    by_tap = F.pad(by_tap, (0, -by_tap.shape[2] % TILE, 0, -by_tap.shape[1] % pair))
+    blocks = by_tap.unflatten(2, (-1, TILE)).unflatten(1, (-1, pair)).permute(0, 3, 1, 4, 2)
+    return (blocks if pair == 2 else blocks[..., 0].float()).contiguous()
