@@ -35,6 +35,8 @@ __all__ = [
     "voxel_plan",
 ]
 
+MANY = 2**30  # more points than there are; OpenVINO fills with numbers of 32 bits, by way of floating ones
+
 
 def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor, order: Tensor | None = None) -> Tensor:
     """A scatter with addition, then a division."""
@@ -78,7 +80,7 @@ def group_points(features: Tensor, indices: Tensor) -> Tensor:
 def _rows(features: Tensor, indices: Tensor) -> Tensor:
     """Columns ``indices`` [B, ...] of ``features`` [B, C, S], as rows [B, ..., C]."""
     batch, channels, size = features.shape
-    rows = features.transpose(1, 2).reshape(-1, channels)
+    rows = features.transpose(1, 2).reshape(batch * size, channels)
     first = torch.arange(batch, device=features.device) * size
     return F.embedding(indices.long() + first.view(-1, *[1] * (indices.dim() - 1)), rows)
 
@@ -115,7 +117,7 @@ def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: in
     offset = centers.unsqueeze(3) - points.unsqueeze(2)
     dx, dy, dz = offset.unbind(1)
     order = torch.where(dx * dx + dy * dy + dz * dz < reach, number, num_points)
-    order = F.pad(order, (0, num_neighbors), value=2**31)  # so that there are as many
+    order = F.pad(order, (0, num_neighbors), value=MANY)  # so that there are enough
     neighbors = order.topk(num_neighbors, dim=2, largest=False, sorted=True).values
     neighbors = torch.where(neighbors < num_points, neighbors, neighbors[:, :, :1])
     return torch.where(neighbors < num_points, neighbors, 0)
