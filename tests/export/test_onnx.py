@@ -1,4 +1,4 @@
-"""Every family becomes a graph of plain operators, which runtimes compute as the model does, for any batch and points."""
+"""Every family becomes a graph of plain operators that runtimes compute as the model does, for any batch and points."""
 
 import pytest
 import torch
