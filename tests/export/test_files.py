@@ -71,7 +71,7 @@ def test_an_online_model_predicts_and_follows_streams_from_a_file(to, gesture_mo
     state, own_state = exported.model.initial_state(2, 64), original.model.initial_state(2, 64)
     with torch.no_grad():
         for frame in frames.unbind(1):
-            logits, state = exported.model.step(frame, state)
+            logits, state = exported.model.step(frame.to(memory_format=torch.channels_last), state)
             expected, own_state = original.model.step(frame, own_state)
             torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
     Streams(exported.model, num_streams=2).step({1: frames[0, 0]})
