@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import InputError
+from zoo.models.frustum import FrustumNet, draw
 from zoo.registry import architecture_task
 from zoo.weights import VideoInput, WeightsSpec, channels_of
 
 Size = int | str  # of a dimension; one that has a name may be any
 SEED = 0
+DRAWS = "draws"  # the random numbers of a frustum network, which no runtime has to draw itself
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,31 @@ class Network(nn.Module):
         super().__init__()
         self.model: Any = model
         self.signature = signature
+        self._onnx: bytes | None = None
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The outputs in the order of the signature."""
         if self.signature.is_step:
             logits, state = self.model.step(inputs[0], inputs[1:])
             return (logits, *state)
-        out = self.model(*inputs)
+        if DRAWS in self.signature.inputs:
+            *inputs_of_model, draws = inputs
+            out = self.model(*inputs_of_model, draws=draws)
+        else:
+            out = self.model(*inputs)
         return tuple(out.values()) if isinstance(out, dict) else (out,)
+
+    def onnx(self, example: Sequence[Tensor]) -> bytes:
+        """The network as an ONNX file, made once.
+
+        Raises:
+            ZooError: it cannot be exported; the text names the operator that stands in the way.
+        """
+        from zoo.export.graph import onnx_bytes
+
+        if self._onnx is None:
+            self._onnx = onnx_bytes(self, example)
+        return self._onnx
 
 
 def signature_of(model: Any, example: Sequence[Tensor]) -> Signature:
@@ -83,17 +102,25 @@ def signature_of(model: Any, example: Sequence[Tensor]) -> Signature:
         return Signature({name: ("B", *tensor.shape[1:]) for name, tensor in inputs.items()}, outputs)
     if example[0].dim() == 5:
         return Signature({"clip": ("B", *example[0].shape[1:])}, ("logits",))
-    with torch.inference_mode():
-        out = model(*example)
     shapes: dict[str, tuple[Size, ...]] = {"points": ("B", example[0].shape[1], "N")}
-    if len(example) > 1:
-        shapes["class_ids" if isinstance(out, dict) else "shape_ids"] = ("B",)
-    return Signature(shapes, tuple(out) if isinstance(out, dict) else ("logits",), isinstance(out, dict))
+    if len(example) == 1:
+        return Signature(shapes, ("logits",))
+    if len(example) == 2:
+        return Signature(shapes | {"shape_ids": ("B",)}, ("logits",))
+    with torch.no_grad():
+        names = tuple(model(*example[:2]))
+    return Signature(shapes | {"class_ids": ("B",), DRAWS: ("B", "N")}, names, gives_dict=True)
 
 
 def is_online(model: object) -> bool:
-    """Whether ``model`` follows streams frame by frame."""
-    return hasattr(model, "initial_state")
+    """Whether ``model``, or what it was made of, follows streams frame by frame."""
+    signature = getattr(model, "signature", None)
+    return signature.is_step if isinstance(signature, Signature) else hasattr(model, "initial_state")
+
+
+def draws_points(model: object) -> bool:
+    """Whether ``model`` chooses points at random."""
+    return isinstance(model, FrustumNet)
 
 
 def example_inputs(model: Any, example: Any = None) -> tuple[Tensor, ...]:
@@ -109,6 +136,8 @@ def example_inputs(model: Any, example: Any = None) -> tuple[Tensor, ...]:
     """
     inputs = _random_inputs(model) if example is None else example
     given = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    if draws_points(model) and len(given) == 2:
+        return (*given, draw(given[0]))
     if not is_online(model) or len(given) > 1:
         return given
     frame = given[0][:, 0] if given[0].dim() == 5 else given[0]

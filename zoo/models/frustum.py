@@ -80,13 +80,17 @@ class FrustumNet(nn.Module):
         self.register_buffer("size_templates", size_templates.unsqueeze(0))
 
     def forward_features(
-        self, points: Tensor, class_ids: Tensor, generator: torch.Generator | None = None
+        self,
+        points: Tensor,
+        class_ids: Tensor,
+        generator: torch.Generator | None = None,
+        draws: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """What the box is made from: ``mask_logits`` [B, 2, N], ``center_reg`` [B, 3], ``box_features`` [B, C']."""
         check_points(points, self.in_channels)
         classes = one_hot("class_ids", class_ids, self.num_classes, points)
         mask_logits = self.inst_seg_net(points, classes)
-        draws = draw(points, generator)
+        draws = draw(points, generator) if draws is None else draws
         coords, mean = sample_foreground(points[:, :3], mask_logits, self.num_points_per_object, draws)
         offset = self.center_reg_net(coords, classes)
         box_features = self.box_est_net.forward_features(coords - offset.unsqueeze(2), classes)
@@ -113,13 +117,20 @@ class FrustumNet(nn.Module):
             "size_residuals": size_residuals * self.size_templates,
         }
 
-    def forward(self, points: Tensor, class_ids: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def forward(
+        self,
+        points: Tensor,
+        class_ids: Tensor,
+        generator: torch.Generator | None = None,
+        draws: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """The boxes of the objects in B frustums.
 
         Args:
             points: [B, C, N] in metres, the frustum turned to the front.
             class_ids: int64 [B].
             generator: draws the foreground points; by default torch's own.
+            draws: what :func:`draw` gives, for runtimes that draw nothing themselves.
 
         Returns:
             ``mask_logits`` [B, 2, N]; ``center_reg`` and ``center`` [B, 3] in metres, the first guess and the last;
@@ -130,7 +141,7 @@ class FrustumNet(nn.Module):
         Raises:
             ValueError: an argument has another shape or dtype, or a class is out of range.
         """
-        return self.forward_head(self.forward_features(points, class_ids, generator))
+        return self.forward_head(self.forward_features(points, class_ids, generator, draws))
 
     def reset_classifier(self, num_classes: int) -> None:
         """Not possible.

@@ -6,6 +6,8 @@ import functools
 import importlib
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Literal
 
@@ -21,6 +23,7 @@ _native: ModuleType | None = None
 _devices: tuple[str, ...] = ()  # whose kernels are loaded
 _why_not = ""
 _warned = False
+_instead: ModuleType | None = None
 
 
 def backend(device: str | torch.device = "cpu") -> Literal["native", "reference"]:
@@ -47,12 +50,25 @@ def why() -> str:
 def implementation(device: torch.device) -> ModuleType:
     """The module whose functions compute the operators on ``device``."""
     global _warned
+    if _instead is not None:
+        return _instead
     chosen = _chosen(device)
     if chosen is reference and not _warned and not torch.compiler.is_compiling():
         if os.environ.get("ZOO_OPS") != "reference":
             warnings.warn(f"the operators run in plain PyTorch, which is slower: {_lack(device)}", stacklevel=3)
         _warned = True
     return chosen
+
+
+@contextmanager
+def computed_by(module: ModuleType) -> Iterator[None]:
+    """Let ``module``, which has the functions of ``reference``, compute the operators: while a network is traced."""
+    global _instead
+    before, _instead = _instead, module
+    try:
+        yield
+    finally:
+        _instead = before
 
 
 def _lack(device: torch.device) -> str:

@@ -14,6 +14,9 @@ from zoo.export.signature import Network
 MODULES = {
     "eager": "eager",
     "compile": "compiled",
+    "aotinductor": "aotinductor",
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
 }
 RUNTIMES = tuple(MODULES)
 
@@ -41,9 +44,9 @@ class Runtime(Protocol):
         """Make a session.
 
         Args:
-            network: of a fast copy of the model; the session may keep and change it.
+            network: of a fast copy of the model; shared with other runtimes.
             example: inputs that the network takes.
-            precision: "fp32" or "bf16".
+            precision: "fp32", "bf16" or "int8".
             num_threads: by default what the runtime takes.
 
         Raises:

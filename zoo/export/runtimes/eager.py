@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -30,18 +31,31 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
 class EagerSession:
     """A network in PyTorch, or a compiled function in its place.
 
+    Args:
+        network: takes and gives tensors.
+        precision: what it computes in.
+        num_threads: by default PyTorch's.
+        layout: how images lie in memory when the network gets them.
+
     Attributes:
         precision: what it computes in.
     """
 
-    def __init__(self, network: Callable[..., tuple[Tensor, ...]], precision: str, num_threads: int | None):
+    def __init__(
+        self,
+        network: Callable[..., Sequence[Tensor]],
+        precision: str,
+        num_threads: int | None,
+        layout: torch.memory_format = torch.channels_last,
+    ):
         self.network = network
         self.precision = precision
         self.num_threads = num_threads
+        self.layout = layout
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         """The outputs of the network."""
-        images = tuple(x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in inputs)
+        images = tuple(x.contiguous(memory_format=self.layout) if x.dim() == 4 else x for x in inputs)
         with (
             torch.inference_mode(),
             threads(self.num_threads),
@@ -59,10 +73,13 @@ def as_precision(network: Network, precision: str) -> Network:
     """
     if precision not in TYPES:
         raise ZooError(f"there is no precision {precision!r} here: it is {' or '.join(TYPES)}")
-    for module in network.modules():
+    if precision == "fp32":
+        return network
+    lower = copy.deepcopy(network)
+    for module in lower.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
             module.to(TYPES[precision])
-    return network
+    return lower
 
 
 @contextmanager
