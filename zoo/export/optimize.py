@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from zoo.errors import InputError, ZooError
 from zoo.export.agreement import check_agreement
 from zoo.export.eager import fast_copy
+from zoo.export.quantize import calibration_inputs, calibration_list
 from zoo.export.runtimes import RUNTIMES, Session, find_runtime, missing
 from zoo.export.signature import DRAWS, Network, Signature, example_inputs, signature_of
 from zoo.models.frustum import draw
@@ -107,16 +108,19 @@ def optimize(
     runtime: str = "auto",
     precision: Precision = "fp32",
     num_threads: int | None = None,
+    calibration: Iterable[Any] | None = None,
 ) -> OptimizedModel:
     """Make ``model`` fast; it does not change itself.
 
     Args:
         model: of any kind that the zoo makes.
         example: what it is called with, a tensor or a tuple of them; for an online model a frame or a clip. By default
-            noise of the size that the model's preprocessing gives.
+            noise of the size that the model's preprocessing gives; of int8, the first of ``calibration``.
         runtime: one of ``zoo.export.RUNTIMES``, or "auto" for the fastest here that agrees with the model.
-        precision: "fp32", or "bf16" to compute in half the bits.
+        precision: "fp32", "bf16" to compute in half the bits, or "int8" in a quarter.
         num_threads: that the runtime computes with; by default its own choice.
+        calibration: of int8, inputs that show which ranges numbers take, like ``example``; of an online model clips,
+            which are followed step by step. Some tens of them, as the model gets them in use.
 
     Returns:
         what is called like the model: its outputs are float32 and, but for the rounding, the model's.
@@ -124,8 +128,12 @@ def optimize(
     Raises:
         ZooError: there is no such runtime, it is not installed, or it cannot run this model.
         DisagreementError: it gives something else than the model.
-        InputError: there is no example, and nothing is known about the model's input.
+        InputError: there is no example, and nothing is known about the model's input; or, of int8, ``calibration`` is
+            empty, or the model does not take what is in it.
     """
+    samples = calibration_list(calibration) if precision == "int8" else []
+    if example is None and samples:
+        example = samples[0]
     names = list(RUNTIMES) if runtime == "auto" else [runtime]
     if runtime != "auto":
         lack = missing(runtime)
@@ -135,6 +143,9 @@ def optimize(
     started = time.perf_counter()
     fast = fast_copy(model, example)
     network = Network(fast, signature_of(fast, inputs))
+    network.calibration = calibration_inputs(network, samples)
+    if network.calibration:
+        inputs = network.calibration[-1]  # numbers far from the calibration set are cut off, and would not agree
     seconds = time.perf_counter() - started
     expected = expected_of(model, network.signature, inputs)
     ready: list[OptimizedModel] = []

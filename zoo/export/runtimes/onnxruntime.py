@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import ZooError
+from zoo.export.quantize import quantized_onnx
 from zoo.export.signature import Network
 
 ERRORS_ONLY = 3
@@ -31,7 +32,8 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
         raise ZooError(
             "ONNX Runtime does not compute in bfloat16 on a CPU: take precision fp32 or the runtime openvino"
         )
-    return OnnxSession(network.onnx(example), precision, num_threads)
+    model = network.onnx(example)
+    return OnnxSession(quantized_onnx(network, model) if precision == "int8" else model, precision, num_threads)
 
 
 class OnnxSession:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import ZooError
+from zoo.export.quantize import quantized_openvino
 from zoo.export.signature import Network
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # OpenVINO would choose bfloat16 by itself where it is faster
@@ -30,7 +31,10 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     """See :class:`zoo.export.runtimes.Runtime`."""
     if example[0].device.type != "cpu":
         raise ZooError("the runtime openvino computes on the CPU: move model and example there with .cpu()")
-    session = OpenVINOSession(read(network.onnx(example)), precision, num_threads)
+    model = read(network.onnx(example))
+    session = OpenVINOSession(
+        quantized_openvino(network, model) if precision == "int8" else model, precision, num_threads
+    )
     if session.precision != precision:
         raise ZooError(f"OpenVINO computes in {session.precision} on this processor, not in {precision}: ask for that")
     return session
