@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from zoo.errors import InputError, ZooError
 from zoo.export.agreement import check_agreement
+from zoo.export.calibration import Calibration, calibration_inputs, calibration_list
 from zoo.export.eager import fast_copy
-from zoo.export.quantize import calibration_inputs, calibration_list
 from zoo.export.runtimes import RUNTIMES, Session, find_runtime, missing
 from zoo.export.signature import DRAWS, Network, Signature, example_inputs, signature_of
 from zoo.models.frustum import draw
@@ -108,7 +108,7 @@ def optimize(
     runtime: str = "auto",
     precision: Precision = "fp32",
     num_threads: int | None = None,
-    calibration: Iterable[Any] | None = None,
+    calibration: Calibration | None = None,
 ) -> OptimizedModel:
     """Make ``model`` fast; it does not change itself.
 
@@ -120,7 +120,7 @@ def optimize(
         precision: "fp32", "bf16" to compute in half the bits, or "int8" in a quarter.
         num_threads: that the runtime computes with; by default its own choice.
         calibration: of int8, inputs that show which ranges numbers take, like ``example``; of an online model clips,
-            which are followed step by step. Some tens of them, as the model gets them in use.
+            which are followed step by step. Some tens of them, as the model gets them in use; or a folder of files.
 
     Returns:
         what is called like the model: its outputs are float32 and, but for the rounding, the model's.
@@ -131,7 +131,7 @@ def optimize(
         InputError: there is no example, and nothing is known about the model's input; or, of int8, ``calibration`` is
             empty, or the model does not take what is in it.
     """
-    samples = calibration_list(calibration) if precision == "int8" else []
+    samples = calibration_list(model, calibration) if precision == "int8" else []
     if example is None and samples:
         example = samples[0]
     names = list(RUNTIMES) if runtime == "auto" else [runtime]

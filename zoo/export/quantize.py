@@ -1,8 +1,7 @@
 """int8 after training: numbers become integers of eight bits, in ranges that a calibration set shows.
 
 The weights of a layer have a range for each output channel. What flows into it has one that is found by looking at
-inputs as the model gets them in use; of an online model that is every step of every clip, with the state that came back
-from the step before. What comes out, and the state, stay float32 numbers.
+inputs as the model gets them in use, see :mod:`zoo.export.calibration`. What comes out stays float32 numbers.
 """
 
 from __future__ import annotations
@@ -12,75 +11,14 @@ import importlib.util
 import io
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from zoo.errors import InputError, ZooError
-from zoo.export.signature import DRAWS, Network
-from zoo.models.frustum import draw
-
-HOW = "pass some tens of inputs as the model gets them in use, of the training part of its data"
-
-
-def calibration_list(calibration: Iterable[Any] | None) -> list[Any]:
-    """The inputs of a calibration set.
-
-    Raises:
-        InputError: there is no set, or nothing in it.
-    """
-    if calibration is None:
-        raise InputError(f"int8 needs calibration=, inputs that show which ranges numbers take: {HOW}")
-    inputs = list(calibration)
-    if not inputs:
-        raise InputError(f"the calibration set is empty: {HOW}")
-    return inputs
-
-
-def calibration_inputs(network: Network, calibration: Sequence[Any]) -> list[tuple[Tensor, ...]]:
-    """What goes into ``network`` when its model is called with each of ``calibration``.
-
-    Args:
-        network: in float32.
-        calibration: what the model is called with, tensors or tuples of them; of an online model clips [N, T, C, H, W],
-            which are followed from their first frame on, or frames [N, C, H, W], each the first of a stream.
-
-    Raises:
-        InputError: the model does not take one of them.
-    """
-    signature, found = network.signature, []
-    for number, example in enumerate(calibration):
-        given = tuple(example) if isinstance(example, tuple | list) else (example,)
-        if not all(isinstance(tensor, Tensor) for tensor in given):
-            raise InputError(f"calibration input {number} is no tensor and no tuple of tensors: {HOW}")
-        if DRAWS in signature.inputs and len(given) == 2:
-            given = (*given, draw(given[0]))
-        try:
-            found += _steps(network, given) if signature.is_step and len(given) == 1 else [given]
-            signature.check(found[-1])
-        except InputError as error:
-            raise InputError(f"calibration input {number} does not fit: {error}") from error
-    return found
-
-
-@torch.no_grad()
-def _steps(network: Network, given: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-    """A clip or a first frame, as the inputs of its steps."""
-    (clip,) = given
-    frames = clip.unbind(1) if clip.dim() == 5 else (clip,)
-    if not frames:
-        raise InputError("the clip has no frames")
-    _, *shapes = network.signature.inputs.values()
-    state = [frames[0].new_zeros(len(frames[0]), *(int(side) for side in shape[1:])) for shape in shapes]
-    steps = []
-    for frame in frames:
-        steps.append((frame, *state))
-        network.signature.check(steps[-1])
-        _, *state = network(*steps[-1])
-    return steps
+from zoo.errors import ZooError
+from zoo.export.signature import Network
 
 
 def quantized_openvino(network: Network, model: Any) -> Any:

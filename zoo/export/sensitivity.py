@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.export.calibration import Calibration, calibration_inputs, calibration_list
 from zoo.export.eager import LAYERS, fold_batch_norms
-from zoo.export.quantize import calibration_inputs, calibration_list
 from zoo.export.signature import Network, example_inputs, signature_of
 
 LARGEST_WEIGHT, LARGEST_INPUT = 127, 255  # of eight bits, with a sign and without
@@ -60,7 +60,7 @@ class Sensitivity:
 
 
 @torch.no_grad()
-def layer_sensitivity(model: nn.Module, calibration: Iterable[Any]) -> Sensitivity:
+def layer_sensitivity(model: nn.Module, calibration: Calibration) -> Sensitivity:
     """Find out which layers of ``model`` suffer from int8.
 
     Weights and inputs of layers are rounded as the runtimes round them: weights with a scale for every output channel,
@@ -74,7 +74,7 @@ def layer_sensitivity(model: nn.Module, calibration: Iterable[Any]) -> Sensitivi
     Raises:
         InputError: the set is empty, or the model does not take what is in it.
     """
-    samples = calibration_list(calibration)
+    samples = calibration_list(model, calibration)
     folded: Any = copy.deepcopy(model).eval()
     example = example_inputs(folded, samples[0])
     network = Network(folded, signature_of(folded, example))
