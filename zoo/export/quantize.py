@@ -11,14 +11,14 @@ import importlib.util
 import io
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from zoo.errors import ZooError
 from zoo.export.signature import Network
+
+ERRORS_ONLY = 3
 
 
 def quantized_openvino(network: Network, model: Any) -> Any:
@@ -28,9 +28,7 @@ def quantized_openvino(network: Network, model: Any) -> Any:
         ZooError: NNCF is missing, or cannot quantise this model.
     """
     if importlib.util.find_spec("nncf") is None:
-        raise ZooError(
-            "int8 in OpenVINO needs nncf, which is not there: pip install 'efficient-recognition-zoo[openvino]'"
-        )
+        raise ZooError("int8 in OpenVINO needs nncf, which is not there: pip install 'efficient-recognition-zoo[int8]'")
     with _quiet():  # it talks while it is imported
         import nncf
         from openvino.passes import ConstantFolding, Manager
@@ -39,12 +37,12 @@ def quantized_openvino(network: Network, model: Any) -> Any:
         passes = Manager()
         passes.register_pass(ConstantFolding())
         passes.run_passes(model)
-        names = [each.get_any_name() for each in model.inputs]
-        dataset = nncf.Dataset(network.calibration, lambda inputs: dict(zip(names, _arrays(inputs), strict=True)))
+        used = {each.get_any_name() for each in model.inputs}  # what comes to nothing is no input
+        feeds = [{name: value for name, value in feed.items() if name in used} for feed in _feeds(network)]
         try:
             return nncf.quantize(
                 model,
-                dataset,
+                nncf.Dataset(feeds),
                 preset=nncf.QuantizationPreset.PERFORMANCE,
                 subset_size=len(network.calibration),
             )
@@ -61,13 +59,12 @@ def quantized_onnx(network: Network, model: bytes) -> bytes:
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
-    names = list(network.signature.inputs)
+    feeds = iter(_feeds(network))
     reader: Any = type("Reader", (CalibrationDataReader,), {"get_next": lambda _: next(feeds, None)})
-    feeds = iter(dict(zip(names, _arrays(inputs), strict=True)) for inputs in network.calibration)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "int8.onnx"
         quantize_static(
-            onnx.load_from_string(_folded(model)),
+            onnx.load_from_string(rewritten(model, "ORT_ENABLE_BASIC")),  # only constant weights have channels
             path,
             reader(),
             per_channel=True,
@@ -77,21 +74,27 @@ def quantized_onnx(network: Network, model: bytes) -> bytes:
         return path.read_bytes()
 
 
-def _folded(model: bytes) -> bytes:
-    """The same with what follows from constants computed: only constant weights have a range for each channel."""
+def rewritten(model: bytes, level: str) -> bytes:
+    """An ONNX model as ONNX Runtime rewrites it before it runs it, as far as ``level`` of its optimisations goes."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = ERRORS_ONLY
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "folded.onnx"
+        path = Path(folder) / "model.onnx"
         options.optimized_model_filepath = str(path)
         onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         return path.read_bytes()
 
 
-def _arrays(inputs: Sequence[Tensor]) -> list[Any]:
-    return [tensor.detach().cpu().numpy() for tensor in inputs]
+def _feeds(network: Network) -> list[dict[str, Any]]:
+    """The calibration set as arrays by the names of inputs."""
+    names = list(network.signature.inputs)
+    return [
+        {name: tensor.detach().cpu().numpy() for name, tensor in zip(names, inputs, strict=True)}
+        for inputs in network.calibration
+    ]
 
 
 @contextlib.contextmanager
