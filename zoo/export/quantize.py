@@ -29,7 +29,7 @@ def quantized_openvino(network: Network, model: Any) -> Any:
     """
     if importlib.util.find_spec("nncf") is None:
         raise ZooError("int8 in OpenVINO needs nncf, which is not there: pip install 'efficient-recognition-zoo[int8]'")
-    with _quiet():  # it talks while it is imported
+    with quiet():  # it talks while it is imported
         import nncf
         from openvino.passes import ConstantFolding, Manager
 
@@ -61,7 +61,7 @@ def quantized_onnx(network: Network, model: bytes) -> bytes:
 
     feeds = iter(_feeds(network))
     reader: Any = type("Reader", (CalibrationDataReader,), {"get_next": lambda _: next(feeds, None)})
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "int8.onnx"
         quantize_static(
             onnx.load_from_string(rewritten(model, "ORT_ENABLE_BASIC")),  # only constant weights have channels
@@ -98,7 +98,7 @@ def _feeds(network: Network) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without bars of progress and hints to developers."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

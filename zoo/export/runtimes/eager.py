@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
+from zoo.export.quantize_torch import QuantizedGraph
 from zoo.export.signature import Network
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -21,7 +22,14 @@ def lack() -> None:
 
 def prepare(network: Network, example: Sequence[Tensor], precision: str, num_threads: int | None) -> EagerSession:
     """See :class:`zoo.export.runtimes.Runtime`."""
-    return EagerSession(as_precision(network, precision), precision, num_threads)
+    if precision != "int8":
+        return EagerSession(as_precision(network, precision), precision, num_threads)
+    if example[0].device.type != "cpu":
+        raise ZooError("PyTorch computes in int8 on the CPU here: move model and example there with .cpu()")
+    graph = QuantizedGraph(network, tuple(example))
+    if graph.precision != precision:
+        raise ZooError("torchao has integers for 2D convolutions and linear layers alone: use the runtime openvino")
+    return EagerSession(graph, precision, num_threads)
 
 
 class EagerSession:
@@ -55,7 +63,7 @@ def as_precision(network: Network, precision: str) -> Network:
         ZooError: PyTorch does not compute in it.
     """
     if precision not in TYPES:
-        raise ZooError(f"there is no precision {precision!r} here: it is {' or '.join(TYPES)}")
+        raise ZooError(f"there is no precision {precision!r} in this runtime: it is {' or '.join(TYPES)}")
     if precision == "fp32":
         return network
     lower = copy.deepcopy(network)
