@@ -85,7 +85,8 @@ def _cloud(model: Any, about: Any, path: Path) -> Tensor:
     cloud = read_points(path, features=about.features)
     points, _, _ = usable_features(cloud, cloud.finite, about.features)
     part = scene_parts(points, about.parts, about.num_points)[0]
-    inputs: Tensor = create_transform(model)(points[part], extent=scene_extent(points))
+    transform: Any = create_transform(model)
+    inputs: Tensor = transform(points[part], extent=scene_extent(points))
     return inputs
 
 
@@ -104,7 +105,8 @@ def calibration_inputs(network: Network, calibration: Sequence[Any]) -> list[tup
     Raises:
         InputError: the model does not take one of them.
     """
-    signature, found = network.signature, []
+    signature = network.signature
+    found: list[tuple[Tensor, ...]] = []
     for number, example in enumerate(calibration):
         given = tuple(example) if isinstance(example, tuple | list) else (example,)
         if not all(isinstance(tensor, Tensor) for tensor in given):
