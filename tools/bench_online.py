@@ -3,8 +3,8 @@
     tools/bench_online.py --authors mobilenet_v2_tsm.py --out model_cards/results/online_cpu
 
 All of them run in turn, each with its own state, and the figures are medians. On a machine that others use as well,
-``--clock cpu --threads 1`` counts the processor's time in place of the clock on the wall. The authors' loop is that of
-their file ``online_demo/mobilenet_v2_tsm.py`` (https://github.com/mit-han-lab/temporal-shift-module) in eager PyTorch, which is
+``--clock cpu --threads 1`` counts the processor's time in place of the clock on the wall. The authors' loop is their
+``online_demo/mobilenet_v2_tsm.py`` (https://github.com/mit-han-lab/temporal-shift-module) in eager PyTorch, which is
 not part of the zoo; without it the zoo's own model stands in, with its reference operators and its batch norms.
 """
 
@@ -116,7 +116,8 @@ def _clips(model: Any) -> list[Tensor]:
     """Drawn circles as the network takes them, [1, T, 3, H, W]."""
     angles = np.linspace(0, 2 * np.pi, STEPS)
     track = np.stack([np.cos(angles), np.sin(angles)], axis=1) / 5
-    transform: Any = dataclasses.replace(create_transform(model), resize_size=SIZE, crop_size=SIZE)
+    own: Any = create_transform(model)
+    transform = dataclasses.replace(own, resize_size=SIZE, crop_size=SIZE)
     draw, rng = GestureRenderer(SIZE), np.random.default_rng(0)
     return [transform(torch.from_numpy(draw(track, rng)).permute(0, 3, 1, 2))[None] for _ in range(CLIPS)]
 
