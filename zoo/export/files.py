@@ -22,12 +22,13 @@ from zoo.export.calibration import Calibration, calibration_list
 from zoo.export.optimize import network_of, network_trials
 from zoo.export.optimized import OptimizedModel
 from zoo.export.runtimes import MODULES, Session, missing
-from zoo.export.signature import Network, Signature, example_inputs
+from zoo.export.signature import Network, Signature, Size, example_inputs
 from zoo.weights import WeightsSpec
 
 RUNTIMES_OF = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "aotinductor"}
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
 FORMATS = tuple(RUNTIMES_OF)
+LARGEST = 2**16  # size of a tensor along one axis
 
 
 class FileRuntime(Protocol):
@@ -85,9 +86,8 @@ class Described:
             raise CheckpointError(f"{path}: is no model of the zoo, it says nothing of its input: use `zoo export`")
         try:
             about = json.loads(text)
-            shapes = about["signature"]["inputs"]
             signature = Signature(
-                {str(name): tuple(shape) for name, shape in shapes.items()},
+                {str(name): _shape(sizes) for name, sizes in about["signature"]["inputs"].items()},
                 tuple(map(str, about["signature"]["outputs"])),
                 bool(about["signature"]["gives_dict"]),
             )
@@ -95,6 +95,14 @@ class Described:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{path}: its description cannot be read ({error}); export it again") from error
         return cls(WeightsSpec.from_json(entry, str(path)), signature)
+
+
+def _shape(sizes: list[Size]) -> tuple[Size, ...]:
+    """The shape of a tensor, as a file that may be a stranger's has it."""
+    for size in sizes:
+        if size not in ("B", "N") and not (type(size) is int and 0 < size <= LARGEST):
+            raise ValueError(f"a tensor cannot have the size {size!r}")
+    return tuple(sizes)
 
 
 def export_model(
