@@ -38,12 +38,17 @@ def quantized_openvino(network: Network, model: Any) -> Any:
         raise ZooError("int8 in OpenVINO needs nncf, which is not there: pip install 'efficient-recognition-zoo[int8]'")
     with quiet():  # it talks while it is imported
         import nncf
+        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
         from openvino.passes import ConstantFolding, Manager
 
         # Weights that are computed from constants would have a range for each column, which no integer kernel takes.
         passes = Manager()
         passes.register_pass(ConstantFolding())
         passes.run_passes(model)
+        # Its default, the mean of each input's ranges, cuts off what is usual in the later steps of a stream.
+        ranges = nncf.AdvancedQuantizationParameters(
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+        )
         used = {each.get_any_name() for each in model.inputs}  # what comes to nothing is no input
         feeds = [{name: value for name, value in feed.items() if name in used} for feed in _feeds(network)]
         try:
@@ -53,6 +58,7 @@ def quantized_openvino(network: Network, model: Any) -> Any:
                 preset=nncf.QuantizationPreset.PERFORMANCE,
                 ignored_scope=nncf.IgnoredScope(types=OPENVINO_OTHERS if _has_points(network) else [], validate=False),
                 subset_size=len(network.calibration),
+                advanced_parameters=ranges,
             )
         except (RuntimeError, nncf.ValidationError, nncf.InternalError) as error:
             raise ZooError(f"NNCF cannot quantise this model ({str(error).splitlines()[0]})") from error
