@@ -26,6 +26,9 @@ HEAVY = {
     "av",
     "huggingface_hub",
     "onnxruntime",
+    "onnx",
+    "onnxscript",
+    "openvino",
     "h5py",
 }
 

@@ -64,14 +64,14 @@ def test_an_online_model_predicts_and_follows_streams_from_a_file(to, gesture_mo
     write_video(clip, np.random.default_rng(0).integers(0, 255, (16, 64, 64, 3), dtype=np.uint8), fps=8)
     original = zoo.load(gesture_model, "cpu")
     path = zoo.export_model(original.model, tmp_path / f"gesture{SUFFIXES[to]}", to)
-    exported = zoo.load(path)
+    exported = zoo.load(str(path))
     assert exported.class_names == original.class_names and exported.spec == original.spec
     torch.testing.assert_close(exported(clip).scores, original(clip).scores, rtol=1e-3, atol=1e-4)
     frames = torch.randn(2, 3, 3, 64, 64)
     state, own_state = exported.model.initial_state(2, 64), original.model.initial_state(2, 64)
     with torch.no_grad():
         for frame in frames.unbind(1):
-            logits, state = exported.model.step(frame, state)
+            logits, state = exported.model.step(frame.to(memory_format=torch.channels_last), state)
             expected, own_state = original.model.step(frame, own_state)
             torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
     Streams(exported.model, num_streams=2).step({1: frames[0, 0]})

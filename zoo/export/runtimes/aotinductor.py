@@ -50,4 +50,15 @@ def load(path: Path, num_threads: int | None) -> tuple[EagerSession, str | None]
         package: Any = torch._inductor.aoti_load_package(str(path))
     except RuntimeError as error:
         raise CheckpointError(f"{path}: is no package of PyTorch for this machine; export it again here") from error
-    return EagerSession(package, "fp32", num_threads), package.get_metadata().get(ABOUT)
+    about: str | None = package.get_metadata().get(ABOUT)
+
+    def run(*inputs: Tensor) -> Sequence[Tensor]:
+        outputs: Sequence[Tensor] = package(*map(_as_compiled, inputs))
+        return outputs
+
+    return EagerSession(run, "fp32", num_threads, torch.contiguous_format), about
+
+
+def _as_compiled(x: Tensor) -> Tensor:
+    """The tensor in the type and layout that the package was compiled for: others it would read wrong, silently."""
+    return x.to(torch.float32 if x.is_floating_point() else torch.int64).contiguous()
