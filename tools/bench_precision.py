@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import itertools
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,7 @@ from zoo.errors import ZooError
 from zoo.export.optimize import optimize
 
 TITLE = "Accuracy in low precision, on a CPU"
-COLUMNS = ("model", "data", "runtime", "precision", "figure", "value", "interval", "difference", "minutes")
+COLUMNS = ("model", "data", "runtime", "precision", "figure", "value", "interval", "difference")
 
 
 @dataclass
@@ -82,7 +80,6 @@ def run() -> None:
     first: Evaluation | None = None
     for name in config.runs:
         runtime, _, precision = name.partition(":")
-        began = time.perf_counter()
         try:
             fast: Any = optimize(model, calibration[0], runtime, precision, None, calibration)  # type: ignore[arg-type]
         except ZooError as error:
@@ -90,9 +87,7 @@ def run() -> None:
             continue
         evaluation = evaluate(Running(model, fast), samples, measured.protocol, **measured.settings)
         first = first or evaluation
-        row = _row(config, measured.name, fast, evaluation, first) | {
-            "minutes": f"{(time.perf_counter() - began) / 60:.1f}"
-        }
+        row = _row(config, measured.name, fast, evaluation, first)
         print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
         _write(Path(config.out), row)
 
@@ -109,7 +104,7 @@ def calibration_of(config: PrecisionConfig, model: Any) -> list[Any]:
         return model(*inputs)
 
     settings = {key: value for key, value in measured.settings.items() if key != "groups"}
-    evaluate(Running(model, look), itertools.islice(every, 0, None, step), measured.protocol, **settings)
+    evaluate(Running(model, look), every[::step], measured.protocol, **settings)
     return seen[:: max(1, len(seen) // config.calibration)]
 
 
