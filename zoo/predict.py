@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.create import create_model, create_transform
-from zoo.data.ground import height_above_ground
+from zoo.data.point_features import usable_features
 from zoo.data.point_formats.ply_writer import PLY_OUTPUTS
 from zoo.data.point_transforms import scene_extent
 from zoo.data.points import PointCloud, color_labels, read_points, write_ply
@@ -35,7 +35,6 @@ from zoo.weights import COMPUTED_FEATURES, FEATURE_CHANNELS, PointInput, VideoIn
 Path = str | os.PathLike[str]
 Category = int | str
 TINY = torch.finfo(torch.float32).tiny
-LARGEST = 1e18  # the square of a larger number is beyond float32
 CHUNKS_AT_ONCE = 8  # parts of a cloud that go through the network together
 
 
@@ -220,7 +219,7 @@ class PointPredictor(Predictor):
                 given = cloud.finite
             else:
                 cloud, given = _cloud_from_array(source, wanted)
-            points, usable, notes = _features(cloud, given, wanted)
+            points, usable, notes = usable_features(cloud, given, wanted)
         with timer("preprocess"):
             extent = scene_extent(points)
             chunks = scene_parts(points, self.spec.input.parts, self.spec.input.num_points)
@@ -366,28 +365,3 @@ def _cloud_from_array(source: Any, wanted: tuple[str, ...]) -> tuple[PointCloud,
         colors = np.clip(colors * (1 if colors.max() > 1 else 255), 0, 255).astype(np.uint8)
     others = {name: values[name][:, 0] for name in ("intensity", "velocity", "time") if name in values}
     return PointCloud(None, points[:, :3], colors, normals=values.get("normals"), **others), finite
-
-
-def _features(
-    cloud: PointCloud, finite: np.ndarray, wanted: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """The usable points with the features that the model wants, float32 [n, C]; which they are, bool [N]; remarks."""
-    notes = []
-    columns = {"xyz": cloud.points}
-    for feature in wanted:
-        if feature not in COMPUTED_FEATURES:
-            values = cloud.feature(feature)
-            if values is None:
-                notes.append(f"has no {feature}, which the model was trained with: zeros stand in")
-                values = np.zeros((len(finite), FEATURE_CHANNELS[feature]), np.float32)
-            columns[feature] = values
-    usable = finite & np.all([(np.abs(values) < LARGEST).all(axis=1) for values in columns.values()], axis=0)
-    if not usable.any():
-        raise InputError("none of the points is finite: pass points with numbers")
-    if not usable.all():
-        notes.append(f"{(~usable).sum()} of {len(usable)} points are not finite and get the label -1")
-    columns = {name: values[usable] for name, values in columns.items()}
-    if "ground_heights" in wanted:  # the other computed feature is the transform's
-        columns["ground_heights"] = height_above_ground(columns["xyz"])
-    order = ["xyz", *(feature for feature in wanted if feature in columns)]
-    return np.concatenate([columns[name] for name in order], axis=1), usable, tuple(notes)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from zoo.errors import ZooError
+from zoo.errors import InputError, ZooError
 from zoo.export.files import FORMATS, SUFFIXES, export_model
 
 
@@ -17,6 +18,11 @@ def add_parser(commands: Any) -> None:
     endings = ", ".join(f"{suffix} for {to}" for to, suffix in SUFFIXES.items())
     parser.add_argument("--out", required=True, metavar="FILE", help=endings)
     parser.add_argument("--checkpoint", metavar="FILE", help="these weights instead, as `zoo convert` reads them")
+    parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="(default: fp32)")
+    parser.add_argument(
+        "--calibration", metavar="FOLDER", help="of int8: clips or clouds as in use, which show the ranges of numbers"
+    )
+    parser.add_argument("--sensitivity", metavar="FILE.md", help="of int8: write which layers suffer from it")
     parser.set_defaults(command=run)
 
 
@@ -28,11 +34,25 @@ def run(options: argparse.Namespace) -> None:
     """
     from zoo.create import create_model
     from zoo.data.outputs import check_output
+    from zoo.export.calibration import calibration_list
+    from zoo.export.sensitivity import layer_sensitivity, sensitivity_report
 
     check_output(options.out, (SUFFIXES[options.to],))
+    is_int8 = options.precision == "int8"
+    if not is_int8 and (options.calibration or options.sensitivity):
+        raise InputError("--calibration and --sensitivity are for int8: add --precision int8, or leave them out")
+    if is_int8 and not options.calibration:
+        raise InputError("int8 needs --calibration FOLDER: some tens of clips or clouds as the model gets them in use")
+    if options.sensitivity:
+        check_output(options.sensitivity, (".md",))
     pretrained = options.checkpoint is None
     model: Any = create_model(options.name, pretrained=pretrained, checkpoint=options.checkpoint)
     if model.num_classes == 0:
         raise ZooError(f"{model.spec.name} has no classifier: there is nothing to predict with it")
-    path = export_model(model, options.out, options.to)
+    calibration = calibration_list(model, options.calibration) if is_int8 else None
+    path = export_model(model, options.out, options.to, calibration=calibration)
+    if calibration is not None and options.sensitivity:
+        report = sensitivity_report(model.spec.name, layer_sensitivity(model, calibration))
+        Path(options.sensitivity).write_text(report)
+        print(f"{options.sensitivity}: which layers suffer from int8")
     print(f"{path}: {model.spec.name}, which agrees with the model; `zoo predict {path} FILE` runs it")

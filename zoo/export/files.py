@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from zoo.data.outputs import check_output
 from zoo.errors import CheckpointError, InputError, ZooError
-from zoo.export.agreement import Trial, check_trials, trials_of
-from zoo.export.optimize import network_of
+from zoo.export.agreement import Trial, check_trials
+from zoo.export.calibration import Calibration, calibration_list
+from zoo.export.optimize import network_of, network_trials
 from zoo.export.optimized import OptimizedModel
 from zoo.export.runtimes import MODULES, Session, missing
 from zoo.export.signature import Network, Signature, Size, example_inputs
@@ -104,7 +105,13 @@ def _shape(sizes: list[Size]) -> tuple[Size, ...]:
     return tuple(sizes)
 
 
-def export_model(model: nn.Module, path: str | os.PathLike[str], to: str, example: Any = None) -> Path:
+def export_model(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    to: str,
+    example: Any = None,
+    calibration: Calibration | None = None,
+) -> Path:
     """Write ``model`` as a file for a runtime, which ``zoo.load`` takes as it takes the name of a model.
 
     The file is run and compared with the model before it takes its place: on the example, on noise, and on a batch of
@@ -116,6 +123,8 @@ def export_model(model: nn.Module, path: str | os.PathLike[str], to: str, exampl
         to: "onnx"; "openvino"; or "pt2", PyTorch's package of machine code for processors like this one, which holds
             the zoo's operators as calls and so needs the zoo where it runs.
         example: as for :func:`zoo.optimize`.
+        calibration: as for :func:`zoo.optimize`; the file computes in int8 then, and is compared with the model on what
+            it was calibrated with alone.
 
     Returns:
         The path.
@@ -123,7 +132,7 @@ def export_model(model: nn.Module, path: str | os.PathLike[str], to: str, exampl
     Raises:
         ZooError: the format needs a package that is missing, or an operator of the model is in its way.
         DisagreementError: the file computes something else than the model.
-        InputError: the file cannot be written, or the model is not one of the zoo.
+        InputError: the file cannot be written, the model is not one of the zoo, or the calibration set is empty.
     """
     if to not in FORMATS:
         raise InputError(f"there is no format {to!r}: the formats are {', '.join(FORMATS)}")
@@ -132,13 +141,16 @@ def export_model(model: nn.Module, path: str | os.PathLike[str], to: str, exampl
     if isinstance(model, OptimizedModel) or not isinstance(spec, WeightsSpec):
         raise InputError("this is no model of the zoo with its description: make it with zoo.create_model")
     runtime = _runtime(to)
-    inputs = example_inputs(model, example)
+    if calibration is not None and to == "pt2":
+        raise InputError("a pt2 file computes in fp32: export to onnx or openvino for int8")
+    samples = [] if calibration is None else calibration_list(model, calibration)
+    inputs = example_inputs(model, samples[0] if example is None and samples else example)
     if inputs[0].device.type != "cpu":
         raise InputError("files are written for processors: move the model and the example there with .cpu()")
-    network = network_of(model, example, inputs)
+    network = network_of(model, example, inputs, samples)
     described = Described(spec, network.signature)
-    trials = trials_of(model, network.signature, inputs)
-    trials.append(_together(trials))
+    trials = network_trials(model, network, inputs)
+    trials.append(_together(trials if len(trials) > 1 else trials * 2))
     with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         written = Path(folder) / path.name
         try:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from zoo.errors import InputError, ZooError
 from zoo.export.agreement import Trial, check_trials, trials_of
+from zoo.export.calibration import Calibration, calibration_inputs, calibration_list
 from zoo.export.eager import fast_copy
 from zoo.export.optimized import OptimizedModel
 from zoo.export.runtimes import RUNTIMES, find_runtime, missing
@@ -30,6 +31,7 @@ def optimize(
     runtime: str = "auto",
     precision: Precision = "fp32",
     num_threads: int | None = None,
+    calibration: Calibration | None = None,
 ) -> OptimizedModel:
     """Make ``model`` fast; it does not change itself.
 
@@ -37,11 +39,13 @@ def optimize(
         model: of any kind that the zoo makes.
         example: what it is called with, a tensor or a tuple of them; for an online model a frame or a clip. By default
             noise of the size that the model's preprocessing gives. Every runtime has to agree with the model on it,
-            and on noise of its size.
+            and on noise of its size; in int8 on the last of ``calibration``, since larger numbers are cut off.
         runtime: one of ``zoo.export.RUNTIMES``, or "auto" for the fastest here that agrees with the model. That leaves
             out "aotinductor", which compiles for as long again as "compile" and comes to the same code.
-        precision: "fp32", or "bf16" to compute in half the bits.
+        precision: "fp32", "bf16" to compute in half the bits, or "int8" in a quarter.
         num_threads: that the runtime computes with; by default its own choice.
+        calibration: of int8, inputs that show which ranges numbers take, like ``example``; of an online model clips,
+            which are followed step by step. Some tens of them, as the model gets them in use; or a folder of files.
 
     Returns:
         what is called like the model: its outputs are float32 and, but for the rounding, the model's.
@@ -50,19 +54,22 @@ def optimize(
         ZooError: there is no such runtime, it is not installed, or it cannot run this model.
         DisagreementError: it gives something else than the model.
         InputError: there is no example, and nothing is known about the model's input; or the model is optimised
-            already.
+            already; or, of int8, ``calibration`` is empty, or the model does not take what is in it.
     """
     if isinstance(model, OptimizedModel):
         raise InputError(f"this model is in the runtime {model.runtime} already: pass the original")
+    samples = calibration_list(model, calibration) if precision == "int8" else []
     if runtime != "auto":
         lack = missing(runtime)
         if lack is not None:
             raise ZooError(lack)
+    if example is None and samples:
+        example = samples[0]
     inputs = example_inputs(model, example)
     started = time.perf_counter()
-    network = network_of(model, example, inputs)
+    network = network_of(model, example, inputs, samples)
     seconds = time.perf_counter() - started
-    trials = trials_of(model, network.signature, inputs)
+    trials = network_trials(model, network, inputs)
     ready: list[OptimizedModel] = []
     failures: list[ZooError] = []
     for name in AUTO if runtime == "auto" else (runtime,):
@@ -82,10 +89,23 @@ def optimize(
     return _fastest(ready, trials[0])
 
 
-def network_of(model: nn.Module, example: Any, inputs: Sequence[Tensor]) -> Network:
-    """What runtimes are given: the fast form of ``model``, which takes ``inputs``."""
+def network_of(model: nn.Module, example: Any, inputs: Sequence[Tensor], samples: Sequence[Any] = ()) -> Network:
+    """What runtimes are given: the fast form of ``model``, which takes ``inputs``; ``samples`` are those of int8.
+
+    Raises:
+        InputError: the model does not take one of the samples.
+    """
     fast = fast_copy(model, example)
-    return Network(fast, signature_of(fast, inputs))
+    network = Network(fast, signature_of(fast, inputs))
+    network.calibration = calibration_inputs(network, samples)
+    return network
+
+
+def network_trials(model: nn.Module, network: Network, inputs: Sequence[Tensor]) -> list[Trial]:
+    """What a runtime is tried with; in int8 only what it was calibrated with, since larger numbers are cut off."""
+    if network.calibration:
+        return trials_of(model, network.signature, network.calibration[-1])[:1]
+    return trials_of(model, network.signature, inputs)
 
 
 def _fastest(ready: list[OptimizedModel], trial: Trial) -> OptimizedModel:

@@ -60,12 +60,16 @@ class Network(nn.Module):
     Args:
         model: the model.
         signature: what goes in and comes out.
+
+    Attributes:
+        calibration: inputs by which runtimes choose the ranges of int8.
     """
 
     def __init__(self, model: nn.Module, signature: Signature):
         super().__init__()
         self.model: Any = model
         self.signature = signature
+        self.calibration: Sequence[tuple[Tensor, ...]] = ()
         self._onnx: bytes | None = None
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:

@@ -25,7 +25,7 @@ def lack() -> str | None:
 def prepare(network: Network, example: Sequence[Tensor], precision: str, num_threads: int | None) -> EagerSession:
     """See :class:`zoo.export.runtimes.Runtime`."""
     if precision != "fp32":
-        raise ZooError(f"AOTInductor computes in fp32 here, not in {precision}: use the runtime compile")
+        raise ZooError(f"AOTInductor computes in fp32 here, not in {precision}: use the runtime openvino")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt2"
         write(path, network, example, "")

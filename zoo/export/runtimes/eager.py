@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
+from zoo.export.quantize_torch import QuantizedGraph
 from zoo.export.signature import Network
 from zoo.layers.sparse_pvconv import sparse_voxel_branches
 
@@ -22,10 +23,18 @@ def lack() -> None:
 
 def prepare(network: Network, example: Sequence[Tensor], precision: str, num_threads: int | None) -> EagerSession:
     """See :class:`zoo.export.runtimes.Runtime`; on a CPU, point-voxel convolutions skip empty voxels where it pays."""
-    network = as_precision(network, precision)
-    if example[0].device.type == "cpu":
-        sparse_voxel_branches(network.eval())
-    return EagerSession(network, precision, num_threads)
+    is_cpu = example[0].device.type == "cpu"
+    if precision != "int8":
+        network = as_precision(network, precision)
+        if is_cpu:
+            network = sparse_voxel_branches(copy.deepcopy(network).eval())  # other runtimes share what was given
+        return EagerSession(network, precision, num_threads)
+    if not is_cpu:
+        raise ZooError("PyTorch computes in int8 on the CPU here: move model and example there with .cpu()")
+    graph = QuantizedGraph(network, tuple(example))
+    if graph.precision != precision:
+        raise ZooError("torchao has integers for 2D convolutions and linear layers alone: use the runtime openvino")
+    return EagerSession(graph, precision, num_threads)
 
 
 class EagerSession:
@@ -72,7 +81,7 @@ def as_precision(network: Network, precision: str) -> Network:
         ZooError: PyTorch does not compute in it.
     """
     if precision not in TYPES:
-        raise ZooError(f"there is no precision {precision!r} here: it is {' or '.join(TYPES)}")
+        raise ZooError(f"there is no precision {precision!r} in this runtime: it is {' or '.join(TYPES)}")
     if precision == "fp32":
         return network
     lower = copy.deepcopy(network)

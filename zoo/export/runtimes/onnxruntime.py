@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,14 @@ from torch import Tensor
 
 from zoo.errors import CheckpointError, ZooError
 from zoo.export.graph import ABOUT, onnx_bytes
+from zoo.export.quantize import quantized_onnx, rewritten
 from zoo.export.signature import Network
 
 ERRORS_ONLY = 3
+LAYERS = {
+    "fp32": ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"),
+    "int8": ("QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat"),
+}
 TYPES = {"tensor(float)": torch.float32, "tensor(int64)": torch.int64}
 
 
@@ -34,18 +40,23 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
         raise ZooError(
             "ONNX Runtime does not compute in bfloat16 on a CPU: take precision fp32 or the runtime openvino"
         )
-    return OnnxSession(network.onnx(example), precision, num_threads)
+    model = network.onnx(example)
+    session = OnnxSession(quantized_onnx(network, model) if precision == "int8" else model, num_threads)
+    if session.precision != precision:
+        raise ZooError(f"ONNX Runtime computes most of this model in {session.precision}, not in {precision}")
+    return session
 
 
 def write(path: Path, network: Network, example: Sequence[Tensor], about: str) -> None:
     """See :class:`zoo.export.files.FileRuntime`."""
-    path.write_bytes(onnx_bytes(network, example, about))
+    model = onnx_bytes(network, example, about)
+    path.write_bytes(quantized_onnx(network, model) if network.calibration else model)
 
 
 def load(path: Path, num_threads: int | None) -> tuple[OnnxSession, str | None]:
     """See :class:`zoo.export.files.FileRuntime`."""
     try:
-        session = OnnxSession(str(path), "fp32", num_threads)
+        session = OnnxSession(path.read_bytes(), num_threads)
     except ZooError as error:
         raise CheckpointError(f"{path}: {error}; export it again") from error
     return session, session.about()
@@ -55,10 +66,10 @@ class OnnxSession:
     """An ONNX model in ONNX Runtime.
 
     Attributes:
-        precision: what it computes in.
+        precision: what most of its layers compute in.
     """
 
-    def __init__(self, model: bytes | str, precision: str, num_threads: int | None):
+    def __init__(self, model: bytes, num_threads: int | None):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -69,7 +80,7 @@ class OnnxSession:
         except _errors() as error:
             raise ZooError(f"ONNX Runtime cannot run this model ({str(error).splitlines()[0]})") from error
         self._inputs = [(each.name, TYPES[each.type]) for each in self._session.get_inputs()]
-        self.precision = precision
+        self.precision = computed_in(model)
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         """The outputs of the network."""
@@ -86,6 +97,17 @@ class OnnxSession:
         """What the model says about itself."""
         about: str | None = self._session.get_modelmeta().custom_metadata_map.get(ABOUT)
         return about
+
+
+def computed_in(model: bytes) -> str:
+    """The precision of most layers of an ONNX model, once ONNX Runtime has made the layers of it that it runs."""
+    import onnx
+
+    if not any(node.op_type == "DequantizeLinear" for node in onnx.load_from_string(model).graph.node):
+        return "fp32"
+    counts = Counter(node.op_type for node in onnx.load_from_string(rewritten(model, "ORT_ENABLE_EXTENDED")).graph.node)
+    layers = {name: sum(counts[kind] for kind in kinds) for name, kinds in LAYERS.items()}
+    return max(layers, key=layers.__getitem__)
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.errors import CheckpointError, ZooError
 from zoo.export.graph import ABOUT
+from zoo.export.quantize import quantized_openvino
 from zoo.export.signature import Network
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # OpenVINO would choose bfloat16 by itself where it is faster
@@ -34,7 +35,10 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     """See :class:`zoo.export.runtimes.Runtime`."""
     if example[0].device.type != "cpu":
         raise ZooError("the runtime openvino computes on the CPU: move model and example there with .cpu()")
-    session = OpenVINOSession(read(network.onnx(example)), list(network.signature.inputs), precision, num_threads)
+    model = read(network.onnx(example))
+    if precision == "int8":
+        model = quantized_openvino(network, model)
+    session = OpenVINOSession(model, list(network.signature.inputs), precision, num_threads)
     if session.precision != precision:
         raise ZooError(f"OpenVINO computes in {session.precision} on this processor, not in {precision}: ask for that")
     return session
@@ -45,6 +49,8 @@ def write(path: Path, network: Network, example: Sequence[Tensor], about: str) -
     import openvino
 
     model = read(network.onnx(example))
+    if network.calibration:
+        model = quantized_openvino(network, model)
     model.set_rt_info(about, [ABOUT])
     model.set_rt_info(",".join(network.signature.inputs), [NAMES])
     openvino.save_model(model, path, compress_to_fp16=False)
