@@ -27,7 +27,8 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     if precision != "int8":
         network = as_precision(network, precision)
         if is_cpu:
-            network = sparse_voxel_branches(copy.deepcopy(network).eval())  # other runtimes share what was given
+            network = copy.deepcopy(network).eval()  # other runtimes share what was given
+            sparse_voxel_branches(network)
         return EagerSession(network, precision, num_threads)
     if not is_cpu:
         raise ZooError("PyTorch computes in int8 on the CPU here: move model and example there with .cpu()")
