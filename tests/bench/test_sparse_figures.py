@@ -66,7 +66,7 @@ def test_rounds_before_the_others_do_not_count() -> None:
 def test_a_picture_has_every_panel(part: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     rows = [
-        {"what": "branch", "way": way, "ms": "2.5", "R": side, "MB": "0", "occupied %": str(side / 10)}
+        {"what": "branch", "way": way, "cpu": "2.5", "R": side, "MB": "0", "occupied %": str(side / 10)}
         for way in ("sparse", "dense")
         for side in (16, 32)
     ]
