@@ -206,9 +206,10 @@ def fits(resolution: int) -> bool:
 
 @torch.inference_mode()
 def memory_of(make: Callable[[int], dict[str, Call]], resolution: int, way: str) -> float:
-    """Megabytes of one forward pass; a small one before it starts threads and loads libraries."""
-    make(RESOLUTIONS[0])[way]()
-    return most_above(make(resolution)[way])
+    """Megabytes of one forward pass, after one that measures costs and prepares weights."""
+    call = make(resolution)[way]
+    call()
+    return most_above(call)
 
 
 class Computed:
