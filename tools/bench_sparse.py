@@ -59,14 +59,22 @@ class Branch:
         with_se: with squeeze-and-excitation.
         cloud: [1, 3, N].
         dtype: of features and weights.
+        normalize: the cloud, so that it fits into the grid; otherwise the grid spans [-1, 1].
     """
 
-    def __init__(self, resolution: int, with_se: bool, cloud: Tensor, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        resolution: int,
+        with_se: bool,
+        cloud: Tensor,
+        dtype: torch.dtype = torch.float32,
+        normalize: bool = True,
+    ):
         torch.manual_seed(0)
         layer = SparsePVConv(PVConv(CHANNELS, CHANNELS, resolution, with_se).eval()).to(dtype)
         self.layer, self.resolution = layer, resolution
         self.features = torch.randn(1, CHANNELS, cloud.shape[2]).to(dtype)
-        self.plan = Cloud(cloud).plan(resolution, normalize=True)
+        self.plan = Cloud(cloud).plan(resolution, normalize)
 
     def sparse(self) -> Tensor:
         """Whatever its cost."""
@@ -132,7 +140,7 @@ def sized(what: str, resolution: int, make: Callable[[int], dict[str, Call]], ru
 def occupancies(runs: int) -> Iterator[Row]:
     """Time from one point to a full grid, and the way that the layer takes then."""
     for num_points in OCCUPANCIES:
-        branch = Branch(RESOLUTION, False, clouds.everywhere(num_points))
+        branch = Branch(RESOLUTION, False, clouds.everywhere(num_points), normalize=False)
         calls = {"sparse": branch.sparse, "dense": branch.dense, "switched": branch.switched}
         for row in timed("voxel branch, everywhere", f"{num_points} points", calls, runs):
             yield row | {"occupied %": f"{100 * branch.occupied:.3g}"}
@@ -198,9 +206,10 @@ def fits(resolution: int) -> bool:
 
 @torch.inference_mode()
 def memory_of(make: Callable[[int], dict[str, Call]], resolution: int, way: str) -> float:
-    """Megabytes of one forward pass; a small one before it starts threads and loads libraries."""
-    make(RESOLUTIONS[0])[way]()
-    return most_above(make(resolution)[way])
+    """Megabytes of one forward pass, after one that measures costs and prepares weights."""
+    call = make(resolution)[way]
+    call()
+    return most_above(call)
 
 
 class Computed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,21 @@ def test_points_of_a_box_lie_on_its_faces() -> None:
     assert on_face.sum(dim=1).tolist() == pytest.approx([6 / 11 * 1000, 3 / 11 * 1000, 2 / 11 * 1000], rel=0.2)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="this system cannot forget a peak")
+def test_memory_of_a_call_is_what_it_held_at_the_most() -> None:
+    for _ in range(2):  # what the first time freed is not there for the second
+        assert take_memory() == pytest.approx(MEGABYTES, abs=16)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library keeps what was freed, if it wants to")
+def test_many_small_pieces_that_were_freed_count_again() -> None:
+    def take_pieces() -> float:
+        return most_above(lambda: [torch.ones(10_000) for _ in range(1600)])
+
+    assert [take_pieces(), take_pieces()] == pytest.approx([MEGABYTES] * 2, abs=16)
+
+
+@pytest.mark.slow
 def test_memory_is_counted_in_a_process_of_its_own() -> None:
     assert apart(take_memory) == pytest.approx(MEGABYTES, abs=16)
 
@@ -52,7 +66,7 @@ def test_rounds_before_the_others_do_not_count() -> None:
 def test_a_picture_has_every_panel(part: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     rows = [
-        {"what": "branch", "way": way, "ms": "2.5", "R": side, "MB": "0", "occupied %": str(side / 10)}
+        {"what": "branch", "way": way, "cpu": "2.5", "R": side, "MB": "0", "occupied %": str(side / 10)}
         for way in ("sparse", "dense")
         for side in (16, 32)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
 from collections.abc import Callable
@@ -27,8 +28,17 @@ def reset_peak() -> None:
         return
 
 
+def give_back() -> None:
+    """Let the system have memory that was freed and is kept for later; where that cannot be asked for, it stays."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):  # other C libraries than GNU's; other systems
+        return
+
+
 def most_above(call: Callable[[], object]) -> float:
-    """Megabytes that are held at the most while ``call`` runs, above what was held before it."""
+    """Megabytes that are held at the most while ``call`` runs, above what was held before it and not free."""
+    give_back()
     reset_peak()
     before = _status("VmRSS") or peak_mb()
     call()

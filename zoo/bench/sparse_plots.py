@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from zoo.bench.plots import DPI, grouped, need_matplotlib
 
 SIZE = (6.0, 4.2)  # of a panel, inches
+LEAST = 0.1  # figures below are drawn as this: an axis of powers of ten has no zero
 STYLES = {"sparse": "o-", "dense": "s--", "switched": "x:"}
 
 
@@ -23,10 +24,10 @@ class Panel(NamedTuple):
 
 PANELS = {
     "resolution": [
-        Panel("R", "ms", "voxels along one side", "median time, ms"),
+        Panel("R", "cpu", "voxels along one side", "processors' time, ms"),
         Panel("R", "MB", "voxels along one side", "memory of a forward pass, MB"),
     ],
-    "occupancy": [Panel("occupied %", "ms", "voxels that hold points, %", "median time, ms")],
+    "occupancy": [Panel("occupied %", "cpu", "voxels that hold points, %", "processors' time, ms")],
 }
 
 
@@ -45,7 +46,7 @@ def write_sparse_plot(rows: Sequence[Mapping[str, Any]], panels: Sequence[Panel]
         axes.grid(alpha=0.3)
         for (what, way), same in grouped(list(rows), lambda row: (row["what"], row["way"])).items():
             across = [float(row[panel.x]) for row in same]
-            up = [max(float(row[panel.y]), 1.0) for row in same]  # figures below one are drawn as one
+            up = [max(float(row[panel.y]), LEAST) for row in same]
             axes.plot(across, up, STYLES[way], label=f"{what}, {way}")
         if panel.x == "R":
             sides = sorted({row["R"] for row in rows})
