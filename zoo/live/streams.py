@@ -50,7 +50,7 @@ class Streams:
             )
         assert isinstance(spec.input, VideoInput)
         if spec.input.frame_differences:
-            raise InputError(f"{spec.name} scales the differences of frames over a whole clip, which a stream does not have")
+            raise InputError(f"{spec.name} scales differences of frames by a whole clip, which no stream has")
         self.model, self.spec = model, spec
         self._fresh = model.initial_state(1, spec.input.crop_size if image_size is None else image_size)
         self._state = [tensor.expand(num_streams, *tensor.shape[1:]).clone() for tensor in self._fresh]
