@@ -72,6 +72,7 @@ def onnx_bytes(network: Network, example: Sequence[Tensor], metadata: dict[str, 
                 opset_version=OPSET,
                 input_names=list(signature.inputs),
                 output_names=list(signature.outputs),
+                custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         lines = [line for line in str(error).splitlines() if "No ONNX function" in line or "not supported" in line]
@@ -92,6 +93,14 @@ def onnx_bytes(network: Network, example: Sequence[Tensor], metadata: dict[str, 
     file = io.BytesIO()
     file.write(proto.SerializeToString())
     return file.getvalue()
+
+
+def _stable_sort(x: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
+    """``torch.sort``, which the exporter has not; of equal values the ONNX operator puts the lower index first."""
+    from onnxscript import opset20 as op
+
+    size = op.Shape(x, start=dim, end=dim + 1 or None)
+    return op.TopK(x, size, axis=dim, largest=int(descending), sorted=1)
 
 
 @contextlib.contextmanager

@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.ops.reference import (
-    corners,
-    gather_points,
-    group_points,
+    online_pointwise_conv,
     online_shift,
+    shifted_pointwise_conv,
     temporal_shift,
     temporal_shift_,
     voxel_plan,
@@ -26,13 +25,17 @@ __all__ = [
     "furthest_point_sample",
     "gather_points",
     "group_points",
+    "online_pointwise_conv",
     "online_shift",
+    "shifted_pointwise_conv",
     "temporal_shift",
     "temporal_shift_",
     "three_nn_interpolate",
     "trilinear_devoxelize",
     "voxel_plan",
 ]
+
+MANY = 2**30  # more points than there are; OpenVINO fills with numbers of 32 bits, by way of floating ones
 
 
 def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor, order: Tensor | None = None) -> Tensor:
@@ -44,36 +47,65 @@ def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor, order: Tensor
 
 
 def trilinear_devoxelize(grid: Tensor, coords: Tensor) -> Tensor:
-    """A gather of eight corners for every point, summed with weights."""
-    indices, weights = corners(coords, grid.shape[-1])
-    return weighted_sum(grid.flatten(2), indices, weights)
+    """A gather of eight corners for every point, summed with weights: all corners in one go."""
+    resolution = grid.shape[-1]
+    low = coords.floor()
+    fraction = coords - low
+    index = low.long().unsqueeze(2)
+    step = (fraction > 0).long().unsqueeze(2)  # no upper corner where a point lies on a plane of the grid
+    x, y, z = torch.cat([index, index + step], dim=2).unbind(1)  # each [B, 2, N]
+    wx, wy, wz = torch.stack([1 - fraction, fraction], dim=2).unbind(1)
+    indices = (x.unsqueeze(2) * resolution + y.unsqueeze(1)).flatten(1, 2).unsqueeze(2) * resolution + z.unsqueeze(1)
+    weights = (wx.unsqueeze(2) * wy.unsqueeze(1)).flatten(1, 2).unsqueeze(2) * wz.unsqueeze(1)
+    return weighted_sum(grid.flatten(2), indices.flatten(1, 2), weights.flatten(1, 2))
 
 
 def weighted_sum(features: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
     """Columns ``indices`` [B, K, N] of ``features`` [B, C, S], summed over K with ``weights``, [B, C, N]."""
-    batch, channels, size = features.shape
-    rows = wide(features).transpose(1, 2).reshape(-1, channels)
-    first = torch.arange(batch, device=features.device).view(-1, 1, 1) * size
-    found = F.embedding(indices + first, rows)
-    sums = (found * weights.to(rows.dtype).unsqueeze(3)).sum(dim=1)
+    found = _rows(wide(features), indices)
+    sums = (found * weights.to(found.dtype).unsqueeze(3)).sum(dim=1)
     return sums.transpose(1, 2).to(features.dtype)
+
+
+def gather_points(features: Tensor, indices: Tensor) -> Tensor:
+    """A gather of rows."""
+    return _rows(features, indices).transpose(1, 2)
+
+
+def group_points(features: Tensor, indices: Tensor) -> Tensor:
+    """A gather of rows."""
+    return _rows(features, indices).permute(0, 3, 1, 2)
+
+
+def _rows(features: Tensor, indices: Tensor) -> Tensor:
+    """Columns ``indices`` [B, ...] of ``features`` [B, C, S], as rows [B, ..., C]."""
+    batch, channels, size = features.shape
+    rows = features.transpose(1, 2).reshape(batch * size, channels)
+    first = torch.arange(batch, device=features.device) * size
+    return F.embedding(indices.long() + first.view(-1, *[1] * (indices.dim() - 1)), rows)
 
 
 def furthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
     """The points one after another: a loop, in which every step needs the last."""
     points = wide(points)
-    start = torch.zeros_like(points[:, 0, :1], dtype=torch.int64)
-
-    def next_point(carry: tuple[Tensor, Tensor], _: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        distance, last = carry
-        at = points.gather(2, last.unsqueeze(1).expand(-1, 3, -1))
-        nearer = torch.minimum(distance, (points - at).square().sum(dim=1))
-        return (nearer, nearer.argmax(dim=1, keepdim=True)), last.clone()
-
-    steps = torch.zeros(num_samples, 1)
     distance = torch.full_like(points[:, 0], torch.inf)
-    _, chosen = torch._higher_order_ops.scan(next_point, (distance, start), steps)
-    return chosen.squeeze(2).transpose(0, 1)
+    last = torch.zeros_like(points[:, 0, :1], dtype=torch.int64)
+    number = torch.arange(num_samples, device=points.device)
+    chosen = last.expand(-1, num_samples).clone()
+
+    def is_open(step: Tensor, distance: Tensor, last: Tensor, chosen: Tensor) -> Tensor:
+        return step < num_samples
+
+    def next_point(
+        step: Tensor, distance: Tensor, last: Tensor, chosen: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        at = gather_points(points, last)
+        nearer = torch.minimum(distance, (points - at).square().sum(dim=1))
+        furthest = nearer.argmax(dim=1, keepdim=True)
+        return step + 1, nearer, furthest, torch.where(number == step, furthest, chosen)
+
+    first = torch.ones((), dtype=torch.int64, device=points.device)
+    return torch._higher_order_ops.while_loop(is_open, next_point, (first, distance, last, chosen))[3]
 
 
 def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: int) -> Tensor:
@@ -85,6 +117,7 @@ def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: in
     offset = centers.unsqueeze(3) - points.unsqueeze(2)
     dx, dy, dz = offset.unbind(1)
     order = torch.where(dx * dx + dy * dy + dz * dz < reach, number, num_points)
+    order = F.pad(order, (0, num_neighbors), value=MANY)  # so that there are enough
     neighbors = order.topk(num_neighbors, dim=2, largest=False, sorted=True).values
     neighbors = torch.where(neighbors < num_points, neighbors, neighbors[:, :, :1])
     return torch.where(neighbors < num_points, neighbors, 0)

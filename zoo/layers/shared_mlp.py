@@ -31,12 +31,12 @@ class PointwiseConv(nn.Conv1d):
         if isinstance(features, Tensor):
             return super().forward(features)
         weights = self.weight.squeeze(2).split([part.shape[1] for part in features], dim=1)
-        everywhere = cast(Tensor, self.bias).expand(len(features[0]), -1)
+        everywhere = cast(Tensor, self.bias).expand(features[0].shape[0], -1)
         for part, weight in zip(features, weights, strict=True):
             if part.dim() == 2:
                 everywhere = everywhere + F.linear(part, weight)
         points = [
-            (weight.expand(len(p), -1, -1), p) for p, weight in zip(features, weights, strict=True) if p.dim() == 3
+            (weight.expand(p.shape[0], -1, -1), p) for p, weight in zip(features, weights, strict=True) if p.dim() == 3
         ]
         out = torch.baddbmm(everywhere.unsqueeze(2), *points[0])
         for weight, part in points[1:]:  # into the same memory, which autocast does not know
