@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.ops import reference
 from zoo.ops.reference import (
     online_pointwise_conv,
     online_shift,
-    shifted_pointwise_conv,
+    pointwise,
     temporal_shift,
     temporal_shift_,
     voxel_plan,
@@ -36,6 +37,33 @@ __all__ = [
 ]
 
 MANY = 2**30  # more points than there are; OpenVINO fills with numbers of 32 bits, by way of floating ones
+
+
+def shifted_pointwise_conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    num_frames: int,
+    shift_div: int,
+    online: bool,
+    activation: str,
+) -> Tensor:
+    """The sum of a convolution of the channels that rest and one of those that move.
+
+    The first needs no copy where the layers before give both apart, see :mod:`zoo.export.cut_producers`.
+    """
+    fold = x.shape[1] // shift_div
+    moving = fold if online else 2 * fold
+    if moving in (0, x.shape[1]):
+        return reference.shifted_pointwise_conv(x, weight, bias, num_frames, shift_div, online, activation)
+    moved, rest = x.split([moving, x.shape[1] - moving], dim=1)
+    clips = moved.unflatten(0, (-1, num_frames))
+    after = (0, 0, 0, 0, fold - moving, 0, 1, -1)  # a pad that cuts as well: the frame before, of the last channels
+    before = (0, 0, 0, 0, 0, fold - moving, -1, 1)
+    parts = [F.pad(clips, after)] if online else [F.pad(clips, before), F.pad(clips, after)]
+    frames = torch.cat(parts, dim=2).flatten(0, 1)
+    out = pointwise(rest, weight[:, moving:], bias, "none") + pointwise(frames, weight[:, :moving], None, "none")
+    return out if activation == "none" else {"relu": F.relu, "relu6": F.relu6}[activation](out)
 
 
 def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor, order: Tensor | None = None) -> Tensor:
