@@ -11,6 +11,7 @@ where the machine is shared.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -494,6 +495,7 @@ def run(options: argparse.Namespace) -> None:
                 print("  ".join(f"{value:<20}" for value in row.values()), flush=True)
     if options.out:
         about = machine("cpu") | {"runs": str(options.runs), "threads": str(options.threads)}
+        about |= {"load": f"{os.getloadavg()[-1]:.0f} threads of all processes"}
         write_tables("Forms of the temporal shift", rows, about, options.out / "shift_forms_cpu")
 
 
