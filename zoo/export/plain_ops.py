@@ -50,7 +50,8 @@ def shifted_pointwise_conv(
 ) -> Tensor:
     """The sum of a convolution of the channels that rest and one of those that move.
 
-    The first needs no copy where the layers before give both apart, see :mod:`zoo.export.cut_producers`.
+    For graphs that :func:`zoo.export.cut_producers.cut_producers` works on afterwards, so that the layers before give
+    both apart and what rests is not copied. Without that it is slower than to shift all channels.
     """
     fold = x.shape[1] // shift_div
     moving = fold if online else 2 * fold
