@@ -213,7 +213,7 @@ def slices_and_concat(g: Graph, parts: Parts, weight: Array, bias: Array, side: 
     future, past, rest = g.add("Split", clips, g.numbers(fold, fold, channels - 2 * fold), outputs=3, axis=2)
     first, later = g.add("Split", future, g.numbers(1, FRAMES - 1), outputs=2, axis=1)
     earlier, _ = g.add("Split", past, g.numbers(FRAMES - 1, 1), outputs=2, axis=1)
-    zero = g.one("Mul", first, g.constant(np.float32(0)[None]))
+    zero = g.one("Mul", first, g.constant(np.zeros(1, np.float32)))
     moved = [g.one("Concat", later, zero, axis=1), g.one("Concat", zero, earlier, axis=1)]
     return g.conv(g.as_frames(g.one("Concat", *moved, rest, axis=2), channels, side, side), weight, bias)
 
@@ -233,7 +233,7 @@ def gather(g: Graph, parts: Parts, weight: Array, bias: Array, side: int) -> str
     channels, rows = weight.shape[1], FRAMES * SHIFT_DIV
     clips = g.reshape(parts[0], -1, rows, channels // SHIFT_DIV * side * side)
     row = g.one("Slice", clips, g.numbers(0), g.numbers(1), g.numbers(1))
-    padded = g.one("Concat", clips, g.one("Mul", row, g.constant(np.float32(0)[None])), axis=1)
+    padded = g.one("Concat", clips, g.one("Mul", row, g.constant(np.zeros(1, np.float32))), axis=1)
     index = np.arange(rows).reshape(FRAMES, SHIFT_DIV)
     index[:, 0] = [*index[1:, 0], rows]
     index[:, 1] = [rows, *index[:-1, 1]]
