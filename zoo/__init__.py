@@ -2,7 +2,7 @@
 
 from zoo import ops
 from zoo.create import create_model, create_transform
-from zoo.export import OptimizedModel, optimize
+from zoo.export import OptimizedModel, export_model, optimize
 from zoo.hub import push_to_hub, save_pretrained
 from zoo.predict import Predictor, load
 from zoo.registry import list_models
@@ -13,6 +13,7 @@ __all__ = [
     "Predictor",
     "create_model",
     "create_transform",
+    "export_model",
     "list_models",
     "load",
     "ops",

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from zoo.bench import command as bench
 from zoo.errors import InputError, SourceError, ZooError
+from zoo.export import command as export
 from zoo.live import command as live
 
 
@@ -107,6 +108,7 @@ def _build_parser() -> _Parser:
 
     live.add_parser(commands)
     bench.add_parser(commands)
+    export.add_parser(commands)
 
     building = commands.add_parser("build-ops", help="compile the operators for this machine")
     building.add_argument("--force", action="store_true", help="also where they are built already")

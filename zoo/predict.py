@@ -27,6 +27,8 @@ from zoo.data.shapenet_part import SHAPE_NAMES
 from zoo.data.video import Clip, read_clip, stream_video
 from zoo.data.video_writer import VIDEO_OUTPUTS, write_annotated_video
 from zoo.errors import InputError, ZooError
+from zoo.export import OptimizedModel
+from zoo.export.files import is_file_name, load_file
 from zoo.registry import architecture_task
 from zoo.weights import COMPUTED_FEATURES, FEATURE_CHANNELS, PointInput, VideoInput, WeightsSpec
 
@@ -127,7 +129,7 @@ class Predictor(ABC):
     """A model with its preprocessing and class names.
 
     Attributes:
-        model: in evaluation mode.
+        model: in evaluation mode; of a file that ``zoo.export_model`` wrote, the ``OptimizedModel``.
         spec: what is known about its weights.
         class_names: in the order of the logits.
         saved_as: the suffixes of the files that its predictions save.
@@ -135,8 +137,8 @@ class Predictor(ABC):
 
     saved_as: tuple[str, ...]
 
-    def __init__(self, model: nn.Module, spec: WeightsSpec, device: torch.device):
-        self.model = model.eval()
+    def __init__(self, model: Any, spec: WeightsSpec, device: torch.device):
+        self.model = model
         self.spec = spec
         self.device = device
         self.class_names = spec.class_names or tuple(str(index) for index in range(spec.num_classes))
@@ -259,23 +261,32 @@ def load(name: str, device: str | int | torch.device | None = None) -> Predictor
     """Load a pretrained model by name, ready for files.
 
     Args:
-        name: "arch.tag", "arch" for its first tag, "hf-hub:owner/repo[@revision]" or "local-dir:PATH".
-        device: where it runs; by default on a GPU if there is one.
+        name: "arch.tag", "arch" for its first tag, "hf-hub:owner/repo[@revision]", "local-dir:PATH", or a file that
+            ``zoo.export_model`` wrote, such as "gesture.onnx". A ".pt2" is a program: run only those that you trust.
+        device: where it runs; by default on a GPU if there is one. Files run on the CPU.
 
     Returns:
         A function from a file to a ``Prediction``.
 
     Raises:
         UnknownNameError: nothing bears the name, or it has no weights.
-        CheckpointError: the weights are damaged.
+        InputError: there is no such file.
+        CheckpointError: the weights or the file are damaged.
         SourceError: the weights cannot be had; the text lists what was tried.
-        ZooError: the device cannot be used, or the model has no classifier.
+        ZooError: the device cannot be used, the runtime of the file is not installed, or the model has no classifier.
     """
+    model: Any = load_file(name) if is_file_name(name) else create_model(name, pretrained=True).eval()
+    if model.spec.num_classes == 0:
+        raise ZooError(f"{model.spec.name} has no classifier: use zoo.create_model({name!r}, pretrained=True)")
+    chosen = _file_device(name, device) if isinstance(model, OptimizedModel) else _moved(model, device)
+    predictor = VideoPredictor if isinstance(model.spec.input, VideoInput) else PointPredictor
+    return predictor(model, model.spec, chosen)
+
+
+def _moved(model: nn.Module, device: str | int | torch.device | None) -> torch.device:
+    """Move ``model``, by default to a GPU if there is one; to where."""
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    model: Any = create_model(name, pretrained=True)
-    if model.num_classes == 0:
-        raise ZooError(f"{model.spec.name} has no classifier: use zoo.create_model({name!r}, pretrained=True)")
     try:
         chosen = torch.device(device)
         torch.zeros(1, device=chosen).cpu()  # "meta" holds no numbers
@@ -283,8 +294,14 @@ def load(name: str, device: str | int | torch.device | None = None) -> Predictor
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0].split(". ")[0]
         raise ZooError(f"the device {str(device)!r} cannot be used ({reason}); try device='cpu'") from error
-    predictor = VideoPredictor if isinstance(model.spec.input, VideoInput) else PointPredictor
-    return predictor(model, model.spec, chosen)
+    return chosen
+
+
+def _file_device(name: str, device: str | int | torch.device | None) -> torch.device:
+    """Where the model of a file runs."""
+    if device is not None and str(device) != "cpu":
+        raise ZooError(f"{name} runs on the CPU, not on {str(device)!r}: leave the device out, or load the original")
+    return torch.device("cpu")
 
 
 @dataclass

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 import zoo
+from tests.export.trained import make
 from zoo.errors import InputError, ZooError
 from zoo.export import fast_copy
 from zoo.export.agreement import DisagreementError, check_agreement
 from zoo.export.eager import NORMS
-from zoo.hub.golden import golden_input
 
 MODELS = {
     "tsm_resnet18": {"num_classes": 5, "num_frames": 4},
@@ -23,18 +23,6 @@ MODELS = {
     "pointnet2_part_ssg": {"width_multiplier": 0.5},
     "frustum_pvcnne": {"width_multiplier": 0.5},
 }
-
-
-def make(name, **arguments):
-    """A model with batch norms as after training, and an input of it."""
-    torch.manual_seed(0)
-    model = zoo.create_model(name, **arguments).eval()
-    for norm in model.modules():
-        if isinstance(norm, NORMS):
-            nn.init.normal_(norm.running_mean, std=0.1)
-            nn.init.uniform_(norm.running_var, 0.5, 2)
-            nn.init.uniform_(norm.weight, 0.5, 1.5)
-    return model, tuple(golden_input(model).values())
 
 
 def outputs_of(model, inputs):

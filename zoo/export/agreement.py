@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.errors import ZooError
+from zoo.export.runtimes import Session
+from zoo.export.signature import SEED, Network, Signature
 
 # How far an output may be off, as a share of the largest value of the model's: by what the runtime computes in.
 # bfloat16 keeps 8 bits of a number and int8 as many; a network of fifty layers adds such roundings up.
@@ -17,6 +20,56 @@ FEW = 1e-3  # share of the values that may be off further: a point on the border
 
 class DisagreementError(ZooError):
     """A runtime that does not compute what the model does."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a runtime is tried with.
+
+    Attributes:
+        inputs: of the network.
+        expected: what the model gives.
+    """
+
+    inputs: tuple[Tensor, ...]
+    expected: tuple[Tensor, ...]
+
+
+@torch.no_grad()
+def trials_of(model: nn.Module, signature: Signature, inputs: Sequence[Tensor]) -> list[Trial]:
+    """The example and noise like it, with what the model itself gives in evaluation mode; the model does not change.
+
+    Noise spans what the example does, class ids stay as they are. An online model follows the example's frame with one
+    of noise, since the state before a stream is all zeros, and what is wrong with zeros nobody sees.
+    """
+    was_training = model.training
+    network = Network(model, signature).eval()
+    try:
+        outputs: tuple[Tensor, ...] = network(*inputs)
+        generator = torch.Generator().manual_seed(SEED)
+        if signature.is_step:
+            noise = (_noise(inputs[0], generator), *outputs[1:])
+        else:
+            noise = tuple(_noise(tensor, generator) if tensor.is_floating_point() else tensor for tensor in inputs)
+        return [Trial(tuple(inputs), outputs), Trial(noise, network(*noise))]
+    finally:
+        model.train(was_training)
+
+
+def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    low, high = like.aminmax()
+    noise = torch.rand(like.shape, generator=generator).to(like)
+    return low + noise * (high - low if high > low else 1)
+
+
+def check_trials(what: str, session: Session, names: Sequence[str], trials: Sequence[Trial]) -> None:
+    """Compare what a runtime gives with what the model gives, in every trial.
+
+    Raises:
+        DisagreementError: see :func:`check_agreement`.
+    """
+    for trial in trials:
+        check_agreement(what, names, session(*trial.inputs), trial.expected, session.precision)
 
 
 def check_agreement(

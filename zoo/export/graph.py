@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,8 +16,8 @@ from zoo.export import plain_ops
 from zoo.export.signature import Network
 from zoo.ops.backends import computed_by
 
-METADATA = "zoo"  # the key under which a file says what it is
-OPSET = 20
+ABOUT = "zoo"  # the key under which a file says what it is
+OPSET = 18  # what the exporter itself writes
 
 
 def exported_program(network: Network, example: Sequence[Tensor], plain: bool = True) -> Any:
@@ -49,17 +47,19 @@ def exported_program(network: Network, example: Sequence[Tensor], plain: bool = 
         ) from error
 
 
-def onnx_bytes(network: Network, example: Sequence[Tensor], metadata: dict[str, Any] | None = None) -> bytes:
+def onnx_bytes(network: Network, example: Sequence[Tensor], about: str | None = None) -> bytes:
     """The network as an ONNX file.
 
     Args:
         network: to be exported.
         example: inputs that it takes.
-        metadata: what the file says about itself.
+        about: what the file says about itself.
 
     Raises:
         ZooError: the network cannot be exported; the text names the operator that stands in the way.
     """
+    from zoo.export import onnx_ops
+
     signature = network.signature
     program = exported_program(network, example)
     try:
@@ -72,12 +72,14 @@ def onnx_bytes(network: Network, example: Sequence[Tensor], metadata: dict[str, 
                 opset_version=OPSET,
                 input_names=list(signature.inputs),
                 output_names=list(signature.outputs),
-                custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
+                custom_translation_table=onnx_ops.TABLE,
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         lines = [line for line in str(error).splitlines() if "No ONNX function" in line or "not supported" in line]
         reason = lines[0].strip() if lines else str(error).strip().splitlines()[0]
-        raise ZooError(f"{type(network.model).__name__} cannot become ONNX ({reason}): export to pt2") from error
+        raise ZooError(
+            f"{type(network.model).__name__} cannot become ONNX ({reason}): use the runtime eager or compile"
+        ) from error
     model.rename_axes(
         {
             str(there): wanted
@@ -87,20 +89,11 @@ def onnx_bytes(network: Network, example: Sequence[Tensor], metadata: dict[str, 
         }
     )
     proto = model.model_proto
-    for key, value in (metadata or {}).items():
+    if about is not None:
         entry = proto.metadata_props.add()
-        entry.key, entry.value = key, json.dumps(value)
-    file = io.BytesIO()
-    file.write(proto.SerializeToString())
-    return file.getvalue()
-
-
-def _stable_sort(x: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
-    """``torch.sort``, which the exporter has not; of equal values the ONNX operator puts the lower index first."""
-    from onnxscript import opset20 as op
-
-    size = op.Shape(x, start=dim, end=dim + 1 or None)
-    return op.TopK(x, size, axis=dim, largest=int(descending), sorted=1)
+        entry.key, entry.value = ABOUT, about
+    written: bytes = proto.SerializeToString()
+    return written
 
 
 @contextlib.contextmanager

@@ -115,26 +115,21 @@ def _rows(features: Tensor, indices: Tensor) -> Tensor:
 
 
 def furthest_point_sample(points: Tensor, num_samples: int) -> Tensor:
-    """The points one after another: a loop, in which every step needs the last."""
-    points = wide(points)
-    distance = torch.full_like(points[:, 0], torch.inf)
-    last = torch.zeros_like(points[:, 0, :1], dtype=torch.int64)
-    number = torch.arange(num_samples, device=points.device)
-    chosen = last.expand(-1, num_samples).clone()
+    """One operator, which every format writes as a loop of its own."""
+    return sample_op(wide(points), num_samples)
 
-    def is_open(step: Tensor, distance: Tensor, last: Tensor, chosen: Tensor) -> Tensor:
-        return step < num_samples
 
-    def next_point(
-        step: Tensor, distance: Tensor, last: Tensor, chosen: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        at = gather_points(points, last)
-        nearer = torch.minimum(distance, (points - at).square().sum(dim=1))
-        furthest = nearer.argmax(dim=1, keepdim=True)
-        return step + 1, nearer, furthest, torch.where(number == step, furthest, chosen)
+@torch.library.custom_op("zoo_plain::furthest_point_sample", mutates_args=())
+def _sample(points: Tensor, num_samples: int) -> Tensor:
+    return reference.furthest_point_sample(points, num_samples)
 
-    first = torch.ones((), dtype=torch.int64, device=points.device)
-    return torch._higher_order_ops.while_loop(is_open, next_point, (first, distance, last, chosen))[3]
+
+@_sample.register_fake
+def _(points: Tensor, num_samples: int) -> Tensor:
+    return points.new_empty(points.shape[0], num_samples, dtype=torch.int64)
+
+
+sample_op = torch.ops.zoo_plain.furthest_point_sample.default
 
 
 def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: int) -> Tensor:

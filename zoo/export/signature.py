@@ -113,8 +113,9 @@ def signature_of(model: Any, example: Sequence[Tensor]) -> Signature:
 
 
 def is_online(model: object) -> bool:
-    """Whether ``model`` follows streams frame by frame."""
-    return hasattr(model, "initial_state")
+    """Whether ``model``, or what it was made of, follows streams frame by frame."""
+    signature = getattr(model, "signature", None)
+    return signature.is_step if isinstance(signature, Signature) else hasattr(model, "initial_state")
 
 
 def draws_points(model: object) -> bool:

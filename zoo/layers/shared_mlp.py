@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.layers.cloud import Positions
+from zoo.ops.autocast import is_autocast
 
 
 class PointwiseConv(nn.Conv1d):
@@ -40,12 +41,8 @@ class PointwiseConv(nn.Conv1d):
         ]
         out = torch.baddbmm(everywhere.unsqueeze(2), *points[0])
         for weight, part in points[1:]:  # into the same memory, which autocast does not know
-            out = torch.baddbmm(out, weight, part) if _autocast(out) else out.baddbmm_(weight, part)
+            out = torch.baddbmm(out, weight, part) if is_autocast(out) else out.baddbmm_(weight, part)
         return out
-
-
-def _autocast(x: Tensor) -> bool:
-    return torch.is_autocast_enabled(x.device.type)
 
 
 class SharedMLP(nn.Module):

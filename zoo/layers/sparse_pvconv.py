@@ -1,4 +1,4 @@
-"""Point-voxel convolution at inference, computed where there is something to compute; docs/sparse_voxels.md."""
+"""Point-voxel convolution at inference, computed where there is something to compute; zoo/ops/sparse_reference.py."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from zoo import ops
 from zoo.layers.cloud import Positions, cloud_of
 from zoo.layers.pvconv import PVConv, SqueezeExcitation3d
 from zoo.layers.sparse_costs import dense_branch, measure, products
+from zoo.ops.autocast import is_autocast
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,7 @@ class SparsePVConv(nn.Module):
         """Features [B, C, N] at ``positions``, [B, 3, N] or a cloud that other layers share, to [B, C', N]."""
         plan = cloud_of(positions).plan(self.resolution, self.normalize)
         fine: Tensor = self.point_features(features)
-        kind = features.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else features.dtype
+        dtype = torch.get_autocast_dtype(features.device.type) if is_autocast(features) else features.dtype
         if not torch.compiler.is_compiling():
             self.choice = self._choose(features, plan, dtype)
         if not self.choice.sparse:

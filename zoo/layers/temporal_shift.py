@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import ops
+from zoo.ops.autocast import is_autocast
 from zoo.ops.shift import Direction
 
 
@@ -72,9 +73,7 @@ class TemporalShift(nn.Module):
         if before is None:
             before = x.new_zeros(kept)
         dtype = before.dtype
-        if not x.is_meta and torch.is_autocast_enabled(
-            x.device.type
-        ):  # then frames come in its type, not in the model's
+        if is_autocast(x):  # then frames come in its type, not in the model's
             before = before.to(x.dtype)
         if before.shape != kept or before.dtype != x.dtype:
             raise ValueError(

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     """Follow the source until it ends, the window is closed, or the process is interrupted."""
     from zoo.data.outputs import check_output
     from zoo.data.video_writer import VIDEO_OUTPUTS, writing_video
-    from zoo.export.optimize import optimize
+    from zoo.export import OptimizedModel, optimize
     from zoo.live.following import Following
     from zoo.live.sources import open_source
     from zoo.live.streams import Streams, spec_of
@@ -65,7 +65,9 @@ def run(options: argparse.Namespace) -> None:
     source = open_source(options.source, options.real_time)
     with ExitStack() as opened:
         window = None if options.no_display else _window(Window, spec.name, bool(options.out), opened)
-        model = optimize(predictor.model, runtime=options.runtime, num_threads=options.threads)
+        model = predictor.model
+        if not isinstance(model, OptimizedModel):  # which that of a file is
+            model = optimize(model, runtime=options.runtime, num_threads=options.threads)
         print(f"{spec.name} in {model.runtime}, {model.precision}", flush=True)
         opened.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
         write = opened.enter_context(writing_video(options.out, source.fps)) if options.out else None

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.data.outputs import check_output, replacing
 from zoo.errors import InputError
+from zoo.export.signature import is_online
 from zoo.live.smoothing import PRESETS, Decision, Rules, Smoother
 from zoo.weights import VideoInput, WeightsSpec
 
@@ -43,7 +44,7 @@ class Streams:
         rules: Rules = PRESETS["plain"],
     ) -> None:
         spec = spec_of(model)
-        if not hasattr(getattr(model, "model", model), "step"):
+        if not is_online(model):
             raise InputError(
                 f"{spec.name} sees whole clips and cannot follow a stream frame by frame: take an online model, "
                 "see `zoo list '*_online' --pretrained`"
@@ -174,7 +175,7 @@ def spec_of(model: Any) -> WeightsSpec:
     Raises:
         InputError: there is none.
     """
-    spec = getattr(model, "spec", None) or getattr(getattr(model, "model", None), "spec", None)
+    spec = getattr(model, "spec", None)
     if not isinstance(spec, WeightsSpec) or not isinstance(spec.input, VideoInput):
         raise InputError("a stream needs a video model with its description: make it with zoo.create_model")
     return spec

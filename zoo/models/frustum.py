@@ -159,9 +159,10 @@ def draw(points: Tensor, generator: torch.Generator | None = None) -> Tensor:
         points: the frustums.
         generator: on any device; by default torch's own.
     """
-    device = points.device if generator is None else generator.device
     size = points.shape[0], points.shape[2]
-    return torch.rand(size, generator=generator, device=device).to(points.device)
+    if generator is None:  # which a compiler traces with sizes that it does not know; with a generator it does not
+        return torch.rand(size, device=points.device)
+    return torch.rand(size, generator=generator, device=generator.device).to(points.device)
 
 
 def sample_foreground(coords: Tensor, mask_logits: Tensor, num_points: int, draws: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,11 @@ def check_together(operator: str, **tensors: Tensor) -> None:
     if any(size != batch for size in others):  # a set would not take the sizes that a compiler traces
         sizes = ", ".join(f"{name} {x.shape[0]}" for name, x in tensors.items())
         raise ValueError(f"{operator}: all arguments must have one batch size, not {sizes}")
+    check_devices(operator, **tensors)
+
+
+def check_devices(operator: str, **tensors: Tensor) -> None:
+    """All tensors lie on one device."""
     if len({x.device for x in tensors.values()}) > 1:
         devices = ", ".join(f"{name} on {x.device}" for name, x in tensors.items())
         raise ValueError(f"{operator}: all arguments must be on one device, not {devices}")

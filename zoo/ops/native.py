@@ -17,6 +17,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from zoo.ops import reference
 from zoo.ops.checks import check_finite, check_range
+from zoo.ops.frames import memory_format, offsets
 from zoo.ops.gradients import ShiftInPlace, voxelize
 from zoo.ops.pointwise_native import online_pointwise_conv as online_pointwise_conv
 from zoo.ops.pointwise_native import shifted_pointwise_conv as shifted_pointwise_conv
@@ -26,16 +27,16 @@ _zoo = torch.ops.zoo
 
 def temporal_shift(x: Tensor, num_frames: int, shift_div: int, online: bool) -> Tensor:
     """See the reference."""
-    out: Tensor = _zoo.temporal_shift(x, num_frames, shift_div, *_offsets(online))
+    out: Tensor = _zoo.temporal_shift(x, num_frames, shift_div, *offsets(online))
     return out
 
 
 def temporal_shift_(x: Tensor, num_frames: int, shift_div: int, online: bool) -> Tensor:
     """See the reference."""
     if torch.is_grad_enabled() and x.requires_grad:
-        shifted: Tensor = ShiftInPlace.apply(x, num_frames, shift_div, *_offsets(online))
+        shifted: Tensor = ShiftInPlace.apply(x, num_frames, shift_div, *offsets(online))
         return shifted
-    _zoo.temporal_shift_(x, num_frames, shift_div, *_offsets(online))
+    _zoo.temporal_shift_(x, num_frames, shift_div, *offsets(online))
     if not torch.compiler.is_compiling():  # autograd finds out if it still wanted what was there
         torch.autograd.graph.increment_version(x)
     return x
@@ -124,11 +125,6 @@ def _debug(operator: str, x: Tensor, name: str = "", highest: int | None = None)
         check_range(operator, name, x, highest)
 
 
-def _offsets(online: bool) -> tuple[int, int]:
-    """From how many frames away the first and the second share of the channels come."""
-    return (-1, 0) if online else (1, -1)
-
-
 # What compilers must know: the shapes and dtypes of the results.
 
 
@@ -149,12 +145,9 @@ def _(x: Tensor, num_frames: int, shift_div: int, first: int, second: int, out: 
 
 @register_fake("zoo::online_shift")
 def _(x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-    dense = _is_dense(x)
-    channels_last = dense and not x.is_contiguous()
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
     return (
-        torch.empty_like(x) if dense else x.new_empty(x.shape),
-        torch.empty_like(past.contiguous(memory_format=memory_format)),
+        torch.empty_like(x) if _is_dense(x) else x.new_empty(x.shape),
+        torch.empty_like(past.contiguous(memory_format=memory_format(x))),
     )
 
 

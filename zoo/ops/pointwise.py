@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from zoo.ops.autocast import is_autocast
 from zoo.ops.backends import implementation
-from zoo.ops.checks import check_dtypes, check_float
+from zoo.ops.checks import check_devices, check_dtypes, check_float
 from zoo.ops.shift import Direction, check_frames, check_past
 
 Activation = Literal["none", "relu", "relu6"]
-ACTIVATIONS = ("none", "relu", "relu6")
+ACTIVATIONS = get_args(Activation)
 
 
 def shifted_pointwise_conv(
@@ -95,13 +96,10 @@ def _checked(
         if bias.shape[0] != weight.shape[0]:
             raise ValueError(f"{operator}: the bias has {bias.shape[0]} values for {weight.shape[0]} channels")
         given["bias"] = bias
-    if len({tensor.device for tensor in given.values()}) > 1:
-        devices = ", ".join(f"{name} on {tensor.device}" for name, tensor in given.items())
-        raise ValueError(f"{operator}: all arguments must be on one device, not {devices}")
+    check_devices(operator, **given)
     if activation not in ACTIVATIONS:
         raise ValueError(f"{operator}: activation is 'none', 'relu' or 'relu6', not {activation!r}")
-    kind = x.device.type
-    if kind != "meta" and torch.is_autocast_enabled(kind) and x.dtype != torch.float64:
-        given = {name: tensor.to(torch.get_autocast_dtype(kind)) for name, tensor in given.items()}
+    if is_autocast(x) and x.dtype != torch.float64:
+        given = {name: tensor.to(torch.get_autocast_dtype(x.device.type)) for name, tensor in given.items()}
     check_dtypes(operator, **given)
     return given["x"], given["weight"], given.get("bias")

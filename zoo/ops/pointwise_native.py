@@ -11,6 +11,7 @@ from torch.library import register_autograd, register_fake
 from torch.utils.flop_counter import register_flop_formula
 
 from zoo.ops import products, reference
+from zoo.ops.frames import empty_frames, offsets
 
 _zoo = torch.ops.zoo
 _LIMITS = {"none": (-math.inf, math.inf), "relu": (0.0, math.inf), "relu6": (0.0, 6.0)}  # what activations clamp to
@@ -27,7 +28,7 @@ def shifted_pointwise_conv(
     activation: str,
 ) -> Tensor:
     """See the reference."""
-    shift = num_frames, shift_div, *((-1, 0) if online else (1, -1))
+    shift = num_frames, shift_div, *offsets(online)
     if _convolves_faster(x):
         return reference.pointwise(_zoo.temporal_shift(x, *shift), weight, bias, activation)
     out: Tensor = _zoo.shifted_pointwise_conv(x, weight, bias, *shift, *_LIMITS[activation])
@@ -65,12 +66,12 @@ for _name in (
 
 @register_fake("zoo::shifted_pointwise_conv")
 def _(x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any) -> Tensor:
-    return _fake_frames(x, weight.shape[0])
+    return empty_frames(x, weight.shape[0])
 
 
 @register_fake("zoo::shifted_pointwise_conv_input")
 def _(grad: Tensor, weight: Tensor, *_: Any) -> Tensor:
-    return _fake_frames(grad, weight.shape[1])
+    return empty_frames(grad, weight.shape[1])
 
 
 @register_fake("zoo::shifted_pointwise_conv_weight")
@@ -80,18 +81,7 @@ def _(grad: Tensor, x: Tensor, *_: Any) -> Tensor:
 
 @register_fake("zoo::online_pointwise_conv")
 def _(x: Tensor, past: Tensor, weight: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return _fake_frames(x, weight.shape[0]), _fake_frames(x, past.shape[1])
-
-
-def _fake_frames(like: Tensor, channels: int) -> Tensor:
-    """Frames of so many channels, channels-last where those of ``like`` lie together."""
-    out = like.new_empty(like.shape[0], channels, *like.shape[2:])
-    return out.contiguous(memory_format=_memory_format(like))
-
-
-def _memory_format(x: Tensor) -> torch.memory_format:
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if last else torch.contiguous_format
+    return empty_frames(x, weight.shape[0]), empty_frames(x, past.shape[1])
 
 
 # The shifted convolution is a product of frames and weight, and so is each of its gradients: of three operators, every

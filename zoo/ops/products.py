@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.ops.frames import empty_frames, memory_format
+
 _zoo = torch.ops.zoo
 
 
@@ -34,7 +36,7 @@ def shifted_pointwise_conv(
         out = F.conv2d(_zoo.temporal_shift(x, *shift), weight[:, :, None, None], bias)
     else:
         x, last = _dense(x)
-        out = _frames_like(x, len(weight), last)
+        out = empty_frames(x, len(weight))
         out.zero_() if bias is None else out.copy_(bias.view(-1, 1, 1))
         for begin, end, offset in _shares(channels, shift_div, first, second):
             part = weight[:, begin:end]
@@ -49,7 +51,7 @@ def shifted_pointwise_conv_input(
 ) -> Tensor:
     """The operator of that name."""
     grad, last = _dense(grad)
-    out = _frames_like(grad, weight.shape[1], last).zero_()  # where nothing comes from, that stays so
+    out = empty_frames(grad, weight.shape[1]).zero_()  # where nothing comes from, that stays so
     for begin, end, offset in _shares(weight.shape[1], shift_div, first, second):
         part = weight[:, begin:end]
         for of, to in _pairs(grad, out[:, begin:end], num_frames, offset, last):
@@ -80,15 +82,8 @@ def online_pointwise_conv(
 
 def _dense(x: Tensor) -> tuple[Tensor, bool]:
     """Frames whose values lie together, and whether those of a pixel do."""
-    if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
-        return x.contiguous(), False
-    return x, True
-
-
-def _frames_like(x: Tensor, channels: int, last: bool) -> Tensor:
-    size = x.shape[0], channels, *x.shape[2:]
-    memory_format = torch.channels_last if last else torch.contiguous_format
-    return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=memory_format)
+    layout = memory_format(x)
+    return x.contiguous(memory_format=layout), layout == torch.channels_last
 
 
 def _shares(channels: int, shift_div: int, first: int, second: int) -> list[tuple[int, int, int]]:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.errors import ZooError
-from zoo.export.graph import exported_program
+from zoo.errors import CheckpointError, ZooError
+from zoo.export.graph import ABOUT, exported_program
 from zoo.export.runtimes import compiled
 from zoo.export.runtimes.eager import EagerSession
 from zoo.export.signature import Network
@@ -24,31 +24,41 @@ def lack() -> str | None:
 
 def prepare(network: Network, example: Sequence[Tensor], precision: str, num_threads: int | None) -> EagerSession:
     """See :class:`zoo.export.runtimes.Runtime`."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.pt2"
-        write(path, network, example, precision, {})
-        return load(path, precision, num_threads)
-
-
-def write(path: Path, network: Network, example: Sequence[Tensor], precision: str, metadata: dict[str, str]) -> None:
-    """Compile the network into the package ``path``.
-
-    Raises:
-        ZooError: it cannot be compiled, or not in this precision.
-    """
     if precision != "fp32":
         raise ZooError(f"AOTInductor computes in fp32 here, not in {precision}: use the runtime compile")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.pt2"
+        write(path, network, example, "")
+        return load(path, num_threads)[0]
+
+
+def write(path: Path, network: Network, example: Sequence[Tensor], about: str) -> None:
+    """See :class:`zoo.export.files.FileRuntime`."""
     program = exported_program(network, example, plain=False)
     try:
         torch._inductor.aoti_compile_and_package(
-            program, package_path=str(path), inductor_configs={"aot_inductor.metadata": metadata}
+            program, package_path=str(path), inductor_configs={"aot_inductor.metadata": {ABOUT: about}}
         )
     except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
         reason = str(error).strip().splitlines()[0]
         raise ZooError(f"AOTInductor cannot compile this model ({reason}): use another runtime") from error
 
 
-def load(path: Path, precision: str, num_threads: int | None) -> EagerSession:
-    """The network of a package."""
-    package: Any = torch._inductor.aoti_load_package(str(path))
-    return EagerSession(package, precision, num_threads)
+def load(path: Path, num_threads: int | None) -> tuple[EagerSession, str | None]:
+    """See :class:`zoo.export.files.FileRuntime`."""
+    try:
+        package: Any = torch._inductor.aoti_load_package(str(path))
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: is no package of PyTorch for this machine; export it again here") from error
+    about: str | None = package.get_metadata().get(ABOUT)
+
+    def run(*inputs: Tensor) -> Sequence[Tensor]:
+        outputs: Sequence[Tensor] = package(*map(_as_compiled, inputs))
+        return outputs
+
+    return EagerSession(run, "fp32", num_threads, torch.contiguous_format), about
+
+
+def _as_compiled(x: Tensor) -> Tensor:
+    """The tensor in the type and layout that the package was compiled for: others it would read wrong, silently."""
+    return x.to(torch.float32 if x.is_floating_point() else torch.int64).contiguous()

@@ -27,18 +27,31 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
 class EagerSession:
     """A network in PyTorch, or a compiled function in its place.
 
+    Args:
+        network: takes and gives tensors.
+        precision: what it computes in.
+        num_threads: by default PyTorch's.
+        layout: how images lie in memory when the network gets them.
+
     Attributes:
         precision: what it computes in.
     """
 
-    def __init__(self, network: Callable[..., tuple[Tensor, ...]], precision: str, num_threads: int | None):
+    def __init__(
+        self,
+        network: Callable[..., Sequence[Tensor]],
+        precision: str,
+        num_threads: int | None,
+        layout: torch.memory_format = torch.channels_last,
+    ):
         self.network = network
         self.precision = precision
         self.num_threads = num_threads
+        self.layout = layout
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         """The outputs of the network."""
-        images = tuple(x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in inputs)
+        images = tuple(x.contiguous(memory_format=self.layout) if x.dim() == 4 else x for x in inputs)
         with (
             torch.inference_mode(),
             threads(self.num_threads),

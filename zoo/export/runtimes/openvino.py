@@ -5,16 +5,20 @@ from __future__ import annotations
 import importlib.util
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo.errors import ZooError
+from zoo.errors import CheckpointError, ZooError
+from zoo.export.graph import ABOUT
 from zoo.export.signature import Network
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # OpenVINO would choose bfloat16 by itself where it is faster
-NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "u8": "int8", "i8": "int8"}
+PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "u8": "int8", "i8": "int8"}
+TYPES = {"f32": torch.float32, "i64": torch.int64}
+NAMES = "zoo_inputs"  # of the network, in order: OpenVINO forgets those that nothing uses
 HEAVY = {"Convolution", "FullyConnected", "MatMul"}
 
 
@@ -30,10 +34,31 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     """See :class:`zoo.export.runtimes.Runtime`."""
     if example[0].device.type != "cpu":
         raise ZooError("the runtime openvino computes on the CPU: move model and example there with .cpu()")
-    session = OpenVINOSession(read(network.onnx(example)), precision, num_threads)
+    session = OpenVINOSession(read(network.onnx(example)), list(network.signature.inputs), precision, num_threads)
     if session.precision != precision:
         raise ZooError(f"OpenVINO computes in {session.precision} on this processor, not in {precision}: ask for that")
     return session
+
+
+def write(path: Path, network: Network, example: Sequence[Tensor], about: str) -> None:
+    """See :class:`zoo.export.files.FileRuntime`."""
+    import openvino
+
+    model = read(network.onnx(example))
+    model.set_rt_info(about, [ABOUT])
+    model.set_rt_info(",".join(network.signature.inputs), [NAMES])
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def load(path: Path, num_threads: int | None) -> tuple[OpenVINOSession, str | None]:
+    """See :class:`zoo.export.files.FileRuntime`."""
+    try:
+        model = read(str(path))
+        known = [model.get_rt_info([key]).astype(str) if model.has_rt_info([key]) else None for key in (ABOUT, NAMES)]
+        names = known[1].split(",") if known[1] else [each.get_any_name() for each in model.inputs]
+        return OpenVINOSession(model, names, "fp32", num_threads), known[0]
+    except ZooError as error:
+        raise CheckpointError(f"{path}: {error}; export it again, and keep the .bin beside it") from error
 
 
 def read(model: bytes | str) -> Any:
@@ -54,11 +79,17 @@ def read(model: bytes | str) -> Any:
 class OpenVINOSession:
     """A model in OpenVINO.
 
+    Args:
+        model: of OpenVINO.
+        names: of the inputs that it is called with.
+        precision: what it is asked to compute in.
+        num_threads: by default those of PyTorch.
+
     Attributes:
         precision: what its layers really compute in.
     """
 
-    def __init__(self, model: Any, precision: str, num_threads: int | None):
+    def __init__(self, model: Any, names: Sequence[str], precision: str, num_threads: int | None):
         import openvino
 
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
@@ -69,12 +100,17 @@ class OpenVINOSession:
             lines = [line for line in str(error).splitlines() if line.strip()]
             raise ZooError(f"OpenVINO cannot run this model ({lines[-1].strip()})") from error
         self._request = compiled.create_infer_request()
+        types = {each.get_any_name(): TYPES[each.element_type.get_type_name()] for each in compiled.inputs}
+        self._inputs = [(position, name, types[name]) for position, name in enumerate(names) if name in types]
         self._outputs = range(len(compiled.outputs))
         self.precision = computed_in(compiled)
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         """The outputs of the network."""
-        arrays = {index: tensor.detach().numpy() for index, tensor in enumerate(inputs)}
+        arrays = {
+            name: inputs[position].detach().to("cpu", dtype).contiguous().numpy()
+            for position, name, dtype in self._inputs
+        }
         found = self._request.infer(arrays, share_inputs=True, share_outputs=False)
         return [torch.from_numpy(found[index]) for index in self._outputs]
 
@@ -87,4 +123,4 @@ def computed_in(compiled: Any) -> str:
         if "layerType" in about and str(about["layerType"].value) in HEAVY:
             counts[str(about["runtimePrecision"].value)] += 1
     (kind, _), *_ = counts.most_common(1) or [("f32", 0)]
-    return NAMES.get(kind, kind)
+    return PRECISIONS.get(kind, kind)

@@ -1,0 +1,92 @@
+"""What `zoo.load("gesture.onnx")` costs on top of its runtime: both run the same file in turn, medians are compared."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import zoo
+from zoo.cli import exit_code
+from zoo.export.files import SUFFIXES, load_file
+from zoo.export.optimized import OptimizedModel
+from zoo.export.signature import example_inputs
+
+WARM_UP = 20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a line for each format; 2 where something is to be mended."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", help="an architecture, see `zoo list`; its weights do not matter")
+    parser.add_argument("--to", nargs="+", default=["onnx", "openvino"], choices=["onnx", "openvino"])
+    parser.add_argument("--runs", type=int, default=300, help="of each (default: 300)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: all cores)")
+    options = parser.parse_args(arguments)
+    return exit_code(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure the formats one after another."""
+    model = zoo.create_model(options.name).eval()
+    inputs = example_inputs(model)
+    for to in options.to:
+        with tempfile.TemporaryDirectory() as folder:
+            path = zoo.export_model(model, Path(folder) / f"model{SUFFIXES[to]}", to)
+            ours = load_file(path, options.threads)
+            direct, wrapped = in_turn(DIRECT[to](path, inputs, options.threads), _call(ours, inputs), options.runs)
+        print(
+            f"{options.name} {ours.runtime}, {options.threads} threads, p50 of {options.runs}: direct {direct:.3f} ms, "
+            f"zoo {wrapped:.3f} ms, {100 * (wrapped / direct - 1):+.1f} %",
+            flush=True,
+        )
+
+
+def in_turn(first: Callable[[], Any], second: Callable[[], Any], runs: int) -> tuple[float, float]:
+    """The median milliseconds of two functions that are called in turn, so that what disturbs one disturbs both."""
+    times: list[list[float]] = [[], []]
+    for turn in range(WARM_UP + runs):
+        for function, kept in zip((first, second), times, strict=True):
+            started = time.perf_counter()
+            function()
+            if turn >= WARM_UP:
+                kept.append((time.perf_counter() - started) * 1e3)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def _call(model: OptimizedModel, inputs: Sequence[torch.Tensor]) -> Callable[[], Any]:
+    frame, *state = inputs
+    return (lambda: model.step(frame, tuple(state))) if model.signature.is_step else (lambda: model(*inputs))
+
+
+def _onnxruntime(path: Path, inputs: Sequence[torch.Tensor], threads: int) -> Callable[[], Any]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    feeds = {each.name: tensor.numpy() for each, tensor in zip(session.get_inputs(), inputs, strict=True)}
+    return lambda: session.run(None, feeds)
+
+
+def _openvino(path: Path, inputs: Sequence[torch.Tensor], threads: int) -> Callable[[], Any]:
+    import openvino
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
+    feeds = {index: tensor.numpy() for index, tensor in enumerate(inputs)}
+    return lambda: request.infer(feeds, share_inputs=True)
+
+
+DIRECT = {"onnx": _onnxruntime, "openvino": _openvino}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
