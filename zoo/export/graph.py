@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.export import plain_ops
+from zoo.export.cut_producers import cut_producers
 from zoo.export.signature import Network
 from zoo.ops.backends import computed_by
 
@@ -89,6 +90,7 @@ def onnx_bytes(network: Network, example: Sequence[Tensor], about: str | None = 
         }
     )
     proto = model.model_proto
+    cut_producers(proto)
     if about is not None:
         entry = proto.metadata_props.add()
         entry.key, entry.value = ABOUT, about

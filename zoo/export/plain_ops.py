@@ -13,8 +13,7 @@ from zoo.ops import reference
 from zoo.ops.reference import (
     online_pointwise_conv,
     online_shift,
-    shifted_pointwise_conv,
-    temporal_shift,
+    pointwise,
     temporal_shift_,
     voxel_plan,
     wide,
@@ -36,7 +35,54 @@ __all__ = [
     "voxel_plan",
 ]
 
+WIDE = 64  # channels that move, from which on two convolutions are faster than one of shifted channels
 MANY = 2**30  # more points than there are; OpenVINO fills with numbers of 32 bits, by way of floating ones
+
+
+def temporal_shift(x: Tensor, num_frames: int, shift_div: int, online: bool) -> Tensor:
+    """A pad of each part that moves, which cuts it out as well, and a concatenation."""
+    fold = x.shape[1] // shift_div
+    moving = fold if online else 2 * fold
+    if moving == 0:
+        return x
+    clips = x.unflatten(0, (-1, num_frames))
+    moved = _moved(clips, fold, moving)
+    return torch.cat([*moved, clips[:, :, moving:]], dim=2).flatten(0, 1)
+
+
+def _moved(clips: Tensor, fold: int, moving: int) -> list[Tensor]:
+    """The channels [N, T, C/d, H, W] that move, of ``clips`` [N, T, C, H, W]: first those from the frame after.
+
+    One pad cuts channels and a frame off, and puts a frame of zeros in its place.
+    """
+    channels = clips.shape[2]
+    after = F.pad(clips, (0, 0, 0, 0, 0, fold - channels, -1, 1))
+    before = F.pad(clips, (0, 0, 0, 0, fold - moving, moving - channels, 1, -1))
+    return [before] if moving == fold else [after, before]
+
+
+def shifted_pointwise_conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    num_frames: int,
+    shift_div: int,
+    online: bool,
+    activation: str,
+) -> Tensor:
+    """The sum of a convolution of the channels that rest and one of those that move, where these are many.
+
+    For graphs that :func:`zoo.export.cut_producers.cut_producers` works on afterwards, so that the layers before give
+    both apart and what rests is not copied. Convolutions of few channels cost more than the copy.
+    """
+    fold = x.shape[1] // shift_div
+    moving = fold if online else 2 * fold
+    if moving < WIDE or moving == x.shape[1]:
+        return pointwise(temporal_shift(x, num_frames, shift_div, online), weight, bias, activation)
+    moved, rest = x.split([moving, x.shape[1] - moving], dim=1)
+    frames = torch.cat(_moved(moved.unflatten(0, (-1, num_frames)), fold, moving), dim=2).flatten(0, 1)
+    out = pointwise(rest, weight[:, moving:], bias, "none") + pointwise(frames, weight[:, :moving], None, "none")
+    return out if activation == "none" else {"relu": F.relu, "relu6": F.relu6}[activation](out)
 
 
 def avg_voxelize(features: Tensor, voxels: Tensor, counts: Tensor, order: Tensor | None = None) -> Tensor:
