@@ -422,7 +422,7 @@ def exported(architecture: str, runtime: str, clips: torch.Tensor, precision: Pr
 def session_of(runtime: str, content: bytes, precision: str, num_threads: int) -> OnnxSession | OpenVINOSession:
     """A network in a runtime."""
     if runtime == "onnxruntime":
-        return OnnxSession(content, precision, num_threads)
+        return OnnxSession(content, num_threads)
     return OpenVINOSession(read(content), ["clips"], precision, num_threads)
 
 
