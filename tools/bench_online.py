@@ -26,6 +26,7 @@ from torch import Tensor
 from zoo.bench.machine import machine
 from zoo.bench.peers import load_module
 from zoo.bench.tables import write_tables
+from zoo.bench.timing import interleave
 from zoo.cli import exit_code
 from zoo.create import create_model, create_transform
 from zoo.data.fingertip import GestureRenderer
@@ -41,9 +42,7 @@ RUNS = (
     *("eager:bf16", "openvino:bf16", "eager:int8", "onnxruntime:int8", "openvino:int8"),
 )
 CLIPS, STEPS = 4, 4  # of the calibration set
-WARM_UP = 5
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-TARGETS = {"fp32": 4, "bf16": 6, "int8": 8}  # times the authors' loop
 
 Step = Callable[[], object]
 
@@ -79,7 +78,8 @@ def _measure(options: argparse.Namespace) -> None:
             continue
         steps[name], precisions[name] = _stepper(fast, frame), fast.precision
         print(f"{name}: ready after {fast.prepare_seconds:.0f} s", flush=True)
-    times = _interleaved(steps, options.steps, CLOCKS[options.clock])
+    with torch.inference_mode():
+        times = interleave(steps, options.steps, clock=CLOCKS[options.clock])
     found = {name: statistics.median(values) for name, values in times.items()}
     rows = [
         {
@@ -88,7 +88,6 @@ def _measure(options: argparse.Namespace) -> None:
             "ms a step": f"{found[name]:.2f}",
             "least": f"{min(times[name]):.2f}",
             "times the baseline's speed": f"{found[baseline] / found[name]:.2f}",
-            "target": "" if name not in options.runs else f"{TARGETS[precisions[name]]}",
         }
         for name in steps
     ]
@@ -97,19 +96,6 @@ def _measure(options: argparse.Namespace) -> None:
     if options.out:
         about = machine() | {"threads": str(options.threads), "clock read": options.clock}
         write_tables(f"Online MobileNetV2, {SIZE} x {SIZE}, one frame a step", rows, about, options.out)
-
-
-@torch.inference_mode()
-def _interleaved(steps: dict[str, Step], rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
-    """Milliseconds of every step, all of them in turn."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(WARM_UP + rounds):
-        for name, step in steps.items():
-            started = clock()
-            step()
-            if number >= WARM_UP:
-                times[name].append((clock() - started) * 1e3)
-    return times
 
 
 def _clips(model: Any) -> list[Tensor]:

@@ -116,7 +116,7 @@ def _row(config: PrecisionConfig, data: str, fast: Any, evaluation: Evaluation, 
     name, value = next(iter(evaluation.figures.items()))
     low, high = evaluation.intervals.get(name, (value, value))
     return {
-        "model": config.model,
+        "model": fast.spec.name,
         "data": data,
         "runtime": fast.runtime,
         "precision": fast.precision,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.bench.machine import machine
+from zoo.bench.memory import apart, most_above
 from zoo.bench.peers import shift_by_slices
 from zoo.bench.tables import write_tables
 from zoo.bench.timing import Call, interleave, peak_memory
@@ -90,38 +90,15 @@ def rows_of(network: str, mode: str, options: argparse.Namespace) -> list[dict[s
         row |= {"ms": f"{statistics.median(milliseconds):.4g}", "ratio": f"{statistics.median(ratios):.3f}"}
         row["spread"] = f"{(high - low) / 2:.3f}"
         if mode == "training":
-            row["MB"] = f"{step_memory(network, way, options):.0f}"
+            row["MB"] = f"{apart(step_mb, network, way, options):.0f}"
         rows.append(row)
     return rows
 
 
-def step_memory(network: str, way: str, options: argparse.Namespace) -> float:
-    """Megabytes that a step of training takes at most, measured in a process of its own."""
-    command = [sys.executable, __file__, "--memory", network, way]
-    command += ["--device", options.device, "--precision", options.precision, "--batch", str(options.batch)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise InputError(f"the memory of {network}, {way}, could not be measured: {done.stderr.strip()[-300:]}")
-    return float(done.stdout)
-
-
-def print_memory(options: argparse.Namespace) -> None:
-    """Print the memory of a step of the network and the way that ``--memory`` names."""
-    network, way = options.memory
+def step_mb(network: str, way: str, options: argparse.Namespace) -> float:
+    """Megabytes that a step of training takes at most."""
     call = call_of(network, way, "training", options)
-    if options.device == "cuda":
-        print(peak_memory(call))
-        return
-    before = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # what was held at most is forgotten
-    call()
-    print(_resident("VmHWM") - before)
-
-
-def _resident(what: str) -> float:
-    """Megabytes that the process holds in memory, or held at most."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1e3
+    return peak_memory(call) if options.device == "cuda" else most_above(call)
 
 
 def main() -> int:
@@ -135,9 +112,8 @@ def main() -> int:
     parser.add_argument("--networks", choices=NETWORKS, nargs="+", default=list(NETWORKS))
     parser.add_argument("--modes", choices=MODES, nargs="+", default=list(MODES))
     parser.add_argument("--out", type=Path, help="a folder for shift_MODE_DEVICE.csv and .md")
-    parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    return exit_code(lambda: print_memory(options) if options.memory else run(options))
+    return exit_code(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> None:

@@ -11,7 +11,6 @@ timed as well.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +35,8 @@ from zoo.layers.cloud import Cloud
 from zoo.layers.pvconv import PVConv
 from zoo.layers.sparse_costs import dense_branch
 from zoo.layers.sparse_pvconv import SparsePVConv
+from zoo.ops import reference
+from zoo.ops.backends import computed_by
 
 CHANNELS, RESOLUTION, POINTS = 64, 32, 2048  # of the voxel branch alone
 RESOLUTIONS = (16, 32, 64, 128, 256)
@@ -185,9 +186,8 @@ def network_calls(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Cal
 
 def with_plain_operators(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     """One call with the reference operators."""
-    os.environ["ZOO_OPS"] = "reference"
-    model(*inputs)
-    os.environ["ZOO_OPS"] = "auto"
+    with computed_by(reference):
+        model(*inputs)
 
 
 def peer_call(peer: Any, points: Tensor) -> Call:

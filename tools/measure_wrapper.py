@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,11 @@ from typing import Any
 import torch
 
 import zoo
+from zoo.bench.timing import interleave, medians
 from zoo.cli import exit_code
 from zoo.export.files import SUFFIXES, load_file
 from zoo.export.optimized import OptimizedModel
 from zoo.export.signature import example_inputs
-
-WARM_UP = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,24 +38,13 @@ def run(options: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = zoo.export_model(model, Path(folder) / f"model{SUFFIXES[to]}", to)
             ours = load_file(path, options.threads)
-            direct, wrapped = in_turn(DIRECT[to](path, inputs, options.threads), _call(ours, inputs), options.runs)
+            calls = {"direct": DIRECT[to](path, inputs, options.threads), "wrapped": _call(ours, inputs)}
+            direct, wrapped = medians(interleave(calls, options.runs)).values()
         print(
             f"{options.name} {ours.runtime}, {options.threads} threads, p50 of {options.runs}: direct {direct:.3f} ms, "
             f"zoo {wrapped:.3f} ms, {100 * (wrapped / direct - 1):+.1f} %",
             flush=True,
         )
-
-
-def in_turn(first: Callable[[], Any], second: Callable[[], Any], runs: int) -> tuple[float, float]:
-    """The median milliseconds of two functions that are called in turn, so that what disturbs one disturbs both."""
-    times: list[list[float]] = [[], []]
-    for turn in range(WARM_UP + runs):
-        for function, kept in zip((first, second), times, strict=True):
-            started = time.perf_counter()
-            function()
-            if turn >= WARM_UP:
-                kept.append((time.perf_counter() - started) * 1e3)
-    return statistics.median(times[0]), statistics.median(times[1])
 
 
 def _call(model: OptimizedModel, inputs: Sequence[torch.Tensor]) -> Callable[[], Any]:

@@ -256,13 +256,14 @@ class PointPredictor(Predictor):
         raise InputError(f"{self.spec.name} needs a category, one of {', '.join(SHAPE_NAMES)}; not {category!r}")
 
 
-def load(name: str, device: str | int | torch.device | None = None) -> Predictor:
+def load(name: str, device: str | int | torch.device | None = None, num_threads: int | None = None) -> Predictor:
     """Load a pretrained model by name, ready for files.
 
     Args:
         name: "arch.tag", "arch" for its first tag, "hf-hub:owner/repo[@revision]", "local-dir:PATH", or a file that
             ``zoo.export_model`` wrote, such as "gesture.onnx". A ".pt2" is a program: run only those that you trust.
         device: where it runs; by default on a GPU if there is one. Files run on the CPU.
+        num_threads: that the runtime of a file computes with; by default its own choice.
 
     Returns:
         A function from a file to a ``Prediction``.
@@ -274,7 +275,7 @@ def load(name: str, device: str | int | torch.device | None = None) -> Predictor
         SourceError: the weights cannot be had; the text lists what was tried.
         ZooError: the device cannot be used, the runtime of the file is not installed, or the model has no classifier.
     """
-    model: Any = load_file(name) if is_file_name(name) else create_model(name, pretrained=True).eval()
+    model: Any = load_file(name, num_threads) if is_file_name(name) else create_model(name, pretrained=True).eval()
     if model.spec.num_classes == 0:
         raise ZooError(f"{model.spec.name} has no classifier: use zoo.create_model({name!r}, pretrained=True)")
     chosen = _file_device(name, device) if isinstance(model, OptimizedModel) else _moved(model, device)

@@ -6,6 +6,7 @@ from torch import nn
 
 import zoo
 from tests.export.trained import make
+from zoo.errors import InputError
 from zoo.export.optimize import AUTO
 
 
@@ -29,3 +30,23 @@ def test_the_runtime_that_is_chosen_agrees():
     forgetful = zoo.optimize(Forgetful(model).eval(), points)
     assert forgetful.runtime in ("eager", "compile")
     torch.testing.assert_close(forgetful(points), model(points), rtol=1e-3, atol=1e-4)
+
+
+def test_what_optimize_cannot_do_is_told_in_a_sentence():
+    model = zoo.create_model("pointnet_cls", num_classes=3, width_multiplier=0.125)
+    for options, word in [
+        ({"precision": "fp16"}, "there is no precision"),
+        ({"calibration": [torch.rand(1, 3, 20)]}, "calibration is for int8"),
+        ({"num_threads": 0}, "at least 1"),
+        ({"precision": "int8", "calibration": ["clip.mp4"]}, "no tensor"),
+    ]:
+        with pytest.raises(InputError, match=word):
+            zoo.optimize(model, torch.rand(1, 3, 20), "eager", **options)
+
+
+def test_a_model_keeps_the_modes_of_its_layers():
+    model = zoo.create_model("pointnet_cls", num_classes=3, width_multiplier=0.125)
+    frozen = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d))
+    frozen.eval()
+    zoo.optimize(model, torch.rand(1, 3, 20), "eager")
+    assert model.training and not frozen.training

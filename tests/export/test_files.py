@@ -1,5 +1,7 @@
 """A model that was exported is used as the original is, from a file."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from zoo.data.video_writer import write_video
 from zoo.errors import CheckpointError, InputError, ZooError
 from zoo.export import missing
 from zoo.export.agreement import DisagreementError
-from zoo.export.files import RUNTIMES_OF, SUFFIXES
+from zoo.export.files import RUNTIMES_OF, SUFFIXES, load_file
 from zoo.live.streams import Streams
 from zoo.weights import PointInput, WeightsSpec
 
@@ -122,13 +124,44 @@ def test_a_file_that_is_none_is_told_in_a_sentence(to, tmp_path):
 
 
 @needs("onnx")
-def test_a_model_of_somebody_else_is_told_in_a_sentence(tmp_path):
+@pytest.mark.parametrize("kind", ["FLOAT", "FLOAT16", "INT32"])
+def test_a_model_of_somebody_else_is_told_in_a_sentence(kind, tmp_path):
     import onnx
     from onnx import TensorProto, helper
 
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3]) for name in ("x", "y")]
+    ends = [helper.make_tensor_value_info(name, getattr(TensorProto, kind), [1, 3]) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
     path = tmp_path / "relu.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
     with pytest.raises(CheckpointError, match="no model of the zoo"):
         zoo.load(str(path))
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_what_the_model_refuses_its_file_refuses_and_threads_share_it(to, tmp_path):
+    lack = missing(RUNTIMES_OF[to])
+    if lack:
+        pytest.skip(lack)
+    torch.manual_seed(0)
+    model = zoo.create_model("pointnet_part", num_classes=5, width_multiplier=0.125).eval()
+    path = zoo.export_model(model, tmp_path / f"parts{SUFFIXES[to]}", to, (torch.rand(2, 6, 40), torch.tensor([0, 3])))
+    parts = load_file(path)
+    points, ids = torch.rand(1, 6, 50), torch.tensor([2])
+    lost = points.clone()
+    lost[0, 1, 7] = torch.nan
+    for wrong, word in [
+        ((points, torch.tensor([16])), "0..15"),
+        ((points, torch.tensor([0.5])), "integers"),
+        ((points, torch.tensor([1, 2])), "shape"),
+        ((points[:, :, :0], ids), "shape"),
+        ((points.byte(), ids), "floating point"),
+        ((lost, ids), "not finite"),
+        ((points.numpy(), ids), "tensor"),
+    ]:
+        with pytest.raises(InputError, match=word):
+            parts(*wrong)
+    clouds = [torch.rand(1, 6, 50) for _ in range(40)]
+    alone = [parts(each, ids) for each in clouds]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda each: parts(each, ids), clouds))
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))

@@ -285,7 +285,7 @@ class Run:
             with self._autocast():
                 return self.network(*inputs)
         except ValueError as error:
-            if len(inputs[0]) > 1:
+            if len(inputs[0]) > 1 or "more than 1 value per channel" not in str(error):
                 raise
             raise InputError(
                 "one sample alone has no statistics for batch normalisation: raise batch_size, lower optim.accumulate, "

@@ -42,7 +42,7 @@ def trials_of(model: nn.Module, signature: Signature, inputs: Sequence[Tensor]) 
     Noise spans what the example does, class ids stay as they are. An online model follows the example's frame with one
     of noise, since the state before a stream is all zeros, and what is wrong with zeros nobody sees.
     """
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     network = Network(model, signature).eval()
     try:
         outputs: tuple[Tensor, ...] = network(*inputs)
@@ -53,7 +53,8 @@ def trials_of(model: nn.Module, signature: Signature, inputs: Sequence[Tensor]) 
             noise = tuple(_noise(tensor, generator) if tensor.is_floating_point() else tensor for tensor in inputs)
         return [Trial(tuple(inputs), outputs), Trial(noise, network(*noise))]
     finally:
-        model.train(was_training)
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:

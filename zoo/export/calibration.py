@@ -37,8 +37,8 @@ def calibration_list(model: Any, calibration: Calibration | None) -> list[Any]:
 
     Args:
         model: that they are for.
-        calibration: the inputs, or a folder of video files, of folders of frames, or of point clouds, also in folders
-            in it; of many, as many as are enough are taken evenly.
+        calibration: the inputs, or one tensor of them all, or a folder of video files, of folders of frames, or of
+            point clouds, also in folders in it; of many, as many as are enough are taken evenly.
 
     Raises:
         InputError: there is no set, or nothing in it; or a file cannot be read.
@@ -47,9 +47,12 @@ def calibration_list(model: Any, calibration: Calibration | None) -> list[Any]:
         raise InputError(f"int8 needs calibration=, inputs that show which ranges numbers take: {HOW}")
     if isinstance(calibration, str | os.PathLike):
         return _of_folder(model, Path(calibration))
-    inputs = list(calibration)
+    inputs = list(calibration.split(1) if isinstance(calibration, Tensor) else calibration)
     if not inputs:
         raise InputError(f"the calibration set is empty: {HOW}")
+    for number, given in enumerate(inputs):
+        if not all(isinstance(each, Tensor) for each in (given if isinstance(given, tuple | list) else (given,))):
+            raise InputError(f"calibration input {number} is no tensor and no tuple of tensors: {HOW}")
     return inputs
 
 
@@ -109,8 +112,6 @@ def calibration_inputs(network: Network, calibration: Sequence[Any]) -> list[tup
     found: list[tuple[Tensor, ...]] = []
     for number, example in enumerate(calibration):
         given = tuple(example) if isinstance(example, tuple | list) else (example,)
-        if not all(isinstance(tensor, Tensor) for tensor in given):
-            raise InputError(f"calibration input {number} is no tensor and no tuple of tensors: {HOW}")
         if DRAWS in signature.inputs and len(given) == 2:
             given = (*given, draw(given[0]))
         try:

@@ -72,6 +72,7 @@ class Described:
             "inputs": {name: list(shape) for name, shape in self.signature.inputs.items()},
             "outputs": list(self.signature.outputs),
             "gives_dict": self.signature.gives_dict,
+            "num_ids": self.signature.num_ids,
         }
         return json.dumps({"spec": self.spec.to_json(), "signature": signature})
 
@@ -90,6 +91,7 @@ class Described:
                 {str(name): _shape(sizes) for name, sizes in about["signature"]["inputs"].items()},
                 tuple(map(str, about["signature"]["outputs"])),
                 bool(about["signature"]["gives_dict"]),
+                int(about["signature"]["num_ids"] or 0) or None,
             )
             entry = about["spec"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -6,7 +6,7 @@ import logging
 import statistics
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
@@ -58,6 +58,12 @@ def optimize(
     """
     if isinstance(model, OptimizedModel):
         raise InputError(f"this model is in the runtime {model.runtime} already: pass the original")
+    if precision not in get_args(Precision):
+        raise InputError(f"there is no precision {precision!r}: it is {', '.join(get_args(Precision))}")
+    if calibration is not None and precision != "int8":
+        raise InputError('calibration is for int8: add precision="int8", or leave it out')
+    if num_threads is not None and num_threads < 1:
+        raise InputError(f"num_threads is at least 1, not {num_threads}")
     samples = calibration_list(model, calibration) if precision == "int8" else []
     if runtime != "auto":
         lack = missing(runtime)

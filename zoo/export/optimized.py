@@ -57,7 +57,7 @@ class OptimizedModel:
             InputError: the model does not take these inputs.
         """
         if not self.signature.is_step:
-            if DRAWS in self.signature.inputs and len(inputs) == 2:
+            if DRAWS in self.signature.inputs and len(inputs) == 2 and inputs[0].dim() == 3:
                 inputs = (*inputs, draw(inputs[0]))  # as the model itself would
             outputs = self._run(inputs)
             return dict(zip(self.signature.outputs, outputs, strict=True)) if self.signature.gives_dict else outputs[0]

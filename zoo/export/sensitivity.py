@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.errors import InputError
 from zoo.export.calibration import Calibration, calibration_inputs, calibration_list
 from zoo.export.eager import LAYERS, fold_batch_norms
 from zoo.export.signature import Network, example_inputs, signature_of
@@ -81,7 +82,7 @@ def layer_sensitivity(model: nn.Module, calibration: Calibration) -> Sensitivity
     inputs = calibration_inputs(network, samples)
     run: Callable[..., Any] = network
     if network.signature.is_step:  # errors go from step to step with the state, so whole clips are looked at
-        run, inputs = folded, [(clip if clip.dim() == 5 else clip.unsqueeze(1),) for clip in samples]
+        run, inputs = folded, [(_as_clip(sample),) for sample in samples]
     fold_batch_norms(folded, network, example)
     rounded = {name: _Rounded(layer) for name, layer in folded.named_modules() if isinstance(layer, LAYERS)}
     expected = _outputs(run, inputs)
@@ -101,6 +102,14 @@ def layer_sensitivity(model: nn.Module, calibration: Calibration) -> Sensitivity
     ]
     layers.sort(key=lambda layer: -layer.alone.error)
     return Sensitivity(tuple(layers), loss_of(rounded))
+
+
+def _as_clip(sample: Any) -> Tensor:
+    """A clip [N, T, C, H, W] of a calibration input, which may be a first frame."""
+    clip, *state = sample if isinstance(sample, tuple | list) else (sample,)
+    if state:
+        raise InputError("the report follows clips from their first frame on: pass clips, without a state")
+    return clip if clip.dim() == 5 else clip.unsqueeze(1)
 
 
 def sensitivity_report(name: str, sensitivity: Sensitivity) -> str:

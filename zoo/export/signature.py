@@ -27,11 +27,13 @@ class Signature:
         inputs: by name, in order; of an online model "frame" and the tensors of the state.
         outputs: names, in order; of an online model "logits" and the tensors of the new state.
         gives_dict: the model gives its outputs by name, not one tensor.
+        num_ids: of the shapes or classes that ids number from 0; None where the model takes none.
     """
 
     inputs: dict[str, tuple[Size, ...]]
     outputs: tuple[str, ...]
     gives_dict: bool = False
+    num_ids: int | None = None
 
     @property
     def is_step(self) -> bool:
@@ -42,16 +44,31 @@ class Signature:
         """Refuse tensors that the network does not take.
 
         Raises:
-            InputError: there are more or fewer, or one has another shape.
+            InputError: there are more or fewer, one has another shape or type, their batches differ, or a point lies
+                nowhere.
         """
         if len(given) != len(self.inputs):
             raise InputError(f"the model takes {', '.join(self.inputs)}: {len(self.inputs)} tensors, not {len(given)}")
+        sizes: dict[Size, int] = {}  # of dimensions that have names, which are the same in all tensors
         for (name, shape), tensor in zip(self.inputs.items(), given, strict=True):
-            if len(shape) != tensor.dim() or any(
-                isinstance(size, int) and size != there for size, there in zip(shape, tensor.shape, strict=True)
+            if not isinstance(tensor, Tensor):
+                raise InputError(f"{name} must be a tensor, not {type(tensor).__name__}")
+            wanted = [sizes.get(size, size) for size in shape]
+            if len(shape) != tensor.dim() or not all(
+                there and (isinstance(size, str) or size == there)
+                for size, there in zip(wanted, tensor.shape, strict=True)
             ):
-                wanted = ", ".join(str(size) for size in shape)
-                raise InputError(f"{name} must have the shape [{wanted}], not {list(tensor.shape)}")
+                raise InputError(
+                    f"{name} must have the shape [{', '.join(map(str, wanted))}], not {list(tensor.shape)}"
+                )
+            sizes |= {size: there for size, there in zip(shape, tensor.shape, strict=True) if isinstance(size, str)}
+            if tensor.is_floating_point() == name.endswith("_ids"):
+                kind = "integers" if name.endswith("_ids") else "floating point numbers"
+                raise InputError(f"{name} must hold {kind}, not {tensor.dtype}")
+            if name.endswith("_ids") and self.num_ids and not ((tensor >= 0) & (tensor < self.num_ids)).all():
+                raise InputError(f"{name} must lie in 0..{self.num_ids - 1}")
+            if name == "points" and not tensor[:, :3].isfinite().all():
+                raise InputError("points has coordinates that are not finite: remove such points")
 
 
 class Network(nn.Module):
@@ -110,10 +127,11 @@ def signature_of(model: Any, example: Sequence[Tensor]) -> Signature:
     if len(example) == 1:
         return Signature(shapes, ("logits",))
     if len(example) == 2:
-        return Signature(shapes | {"shape_ids": ("B",)}, ("logits",))
+        return Signature(shapes | {"shape_ids": ("B",)}, ("logits",), num_ids=model.num_shapes)
     with torch.no_grad():
         names = tuple(model(*example[:2]))
-    return Signature(shapes | {"class_ids": ("B",), DRAWS: ("B", "N")}, names, gives_dict=True)
+    shapes |= {"class_ids": ("B",), DRAWS: ("B", "N")}
+    return Signature(shapes, names, gives_dict=True, num_ids=model.num_classes)
 
 
 def is_online(model: object) -> bool:

@@ -67,6 +67,7 @@ class SparsePVConv(nn.Module):
         self.channels = convs[0].in_channels, convs[0].out_channels, convs[1].out_channels
         self.choice = Choice(sparse=True)
         self._branches: dict[torch.dtype, ops.VoxelBranch] = {}
+        self.register_load_state_dict_post_hook(lambda module, _: module._branches.clear())
         self.eval()
 
     def forward(self, features: Tensor, positions: Positions) -> Tensor:

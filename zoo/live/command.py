@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.out:
         check_output(options.out, VIDEO_OUTPUTS)
-    predictor = load(options.name, options.device)
+    predictor = load(options.name, options.device, options.threads)
     rules = _rules(options, predictor.class_names)
     Streams(predictor.model, rules=rules)  # what does not fit is said before anything is opened or optimised
     spec = spec_of(predictor.model)
@@ -66,7 +66,10 @@ def run(options: argparse.Namespace) -> None:
     with ExitStack() as opened:
         window = None if options.no_display else _window(Window, spec.name, bool(options.out), opened)
         model = predictor.model
-        if not isinstance(model, OptimizedModel):  # which that of a file is
+        if isinstance(model, OptimizedModel):
+            if options.runtime not in ("auto", model.runtime):
+                raise InputError(f"{options.name} is for the runtime {model.runtime}: leave --runtime out")
+        else:
             model = optimize(model, runtime=options.runtime, num_threads=options.threads)
         print(f"{spec.name} in {model.runtime}, {model.precision}", flush=True)
         opened.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ _devices: tuple[str, ...] = ()  # whose kernels are loaded
 _why_not = ""
 _warned = False
 _instead: ModuleType | None = None
+_turn = threading.RLock()
 
 
 def backend(device: str | torch.device = "cpu") -> Literal["native", "reference"]:
@@ -64,11 +66,12 @@ def implementation(device: torch.device) -> ModuleType:
 def computed_by(module: ModuleType) -> Iterator[None]:
     """Let ``module``, which has the functions of ``reference``, compute the operators: while a network is traced."""
     global _instead
-    before, _instead = _instead, module
-    try:
-        yield
-    finally:
-        _instead = before
+    with _turn:  # of two threads that overlapped, one would leave its module behind for good
+        before, _instead = _instead, module
+        try:
+            yield
+        finally:
+            _instead = before
 
 
 def _lack(device: torch.device) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from zoo.errors import ZooError
 from zoo.export.quantize_torch import QuantizedGraph
 from zoo.export.signature import Network
+from zoo.layers.pvconv import PVConv
 from zoo.layers.sparse_pvconv import sparse_voxel_branches
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -26,7 +27,7 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     is_cpu = example[0].device.type == "cpu"
     if precision != "int8":
         network = as_precision(network, precision)
-        if is_cpu:
+        if is_cpu and any(isinstance(module, PVConv) for module in network.modules()):
             network = copy.deepcopy(network).eval()  # other runtimes share what was given
             sparse_voxel_branches(network)
         return EagerSession(network, precision, num_threads)

@@ -79,7 +79,7 @@ class OnnxSession:
             self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except _errors() as error:
             raise ZooError(f"ONNX Runtime cannot run this model ({str(error).splitlines()[0]})") from error
-        self._inputs = [(each.name, TYPES[each.type]) for each in self._session.get_inputs()]
+        self._inputs = [(each.name, _type_of(each)) for each in self._session.get_inputs()]
         self.precision = computed_in(model)
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
@@ -97,6 +97,12 @@ class OnnxSession:
         """What the model says about itself."""
         about: str | None = self._session.get_modelmeta().custom_metadata_map.get(ABOUT)
         return about
+
+
+def _type_of(value: Any) -> torch.dtype:
+    if value.type not in TYPES:
+        raise ZooError(f"its input {value.name} is {value.type}, which no model of the zoo has")
+    return TYPES[value.type]
 
 
 def computed_in(model: bytes) -> str:

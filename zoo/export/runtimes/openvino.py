@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,8 +89,7 @@ def read(model: bytes | str) -> Any:
     try:
         return openvino.Core().read_model(model)
     except RuntimeError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise ZooError(f"OpenVINO cannot read this model ({lines[-1].strip()})") from error
+        raise _cannot("read", error) from error
 
 
 class OpenVINOSession:
@@ -111,15 +111,14 @@ class OpenVINOSession:
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
         settings["INFERENCE_NUM_THREADS"] = num_threads or torch.get_num_threads()
         try:
-            compiled: Any = openvino.Core().compile_model(model, "CPU", settings)
+            self._compiled: Any = openvino.Core().compile_model(model, "CPU", settings)
         except RuntimeError as error:
-            lines = [line for line in str(error).splitlines() if line.strip()]
-            raise ZooError(f"OpenVINO cannot run this model ({lines[-1].strip()})") from error
-        self._request = compiled.create_infer_request()
-        types = {each.get_any_name(): TYPES[each.element_type.get_type_name()] for each in compiled.inputs}
+            raise _cannot("run", error) from error
+        types = {each.get_any_name(): _type_of(each) for each in self._compiled.inputs}
         self._inputs = [(position, name, types[name]) for position, name in enumerate(names) if name in types]
-        self._outputs = range(len(compiled.outputs))
-        self.precision = computed_in(compiled)
+        self._outputs = range(len(self._compiled.outputs))
+        self._own = threading.local()  # a request holds the outputs of one call: every thread has its own
+        self.precision = computed_in(self._compiled)
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         """The outputs of the network."""
@@ -127,8 +126,25 @@ class OpenVINOSession:
             name: inputs[position].detach().to("cpu", dtype).contiguous().numpy()
             for position, name, dtype in self._inputs
         }
-        found = self._request.infer(arrays, share_inputs=True, share_outputs=False)
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        try:
+            found = self._own.request.infer(arrays, share_inputs=True, share_outputs=False)
+        except RuntimeError as error:
+            raise _cannot("run", error) from error
         return [torch.from_numpy(found[index]) for index in self._outputs]
+
+
+def _cannot(do: str, error: RuntimeError) -> ZooError:
+    """The last line of what OpenVINO says, which is the reason."""
+    return ZooError(f"OpenVINO cannot {do} this model ({str(error).strip().splitlines()[-1].strip()})")
+
+
+def _type_of(value: Any) -> torch.dtype:
+    kind = value.element_type.get_type_name()
+    if kind not in TYPES:
+        raise ZooError(f"its input {value.get_any_name()} is {kind}, which no model of the zoo has")
+    return TYPES[kind]
 
 
 def computed_in(compiled: Any) -> str:
