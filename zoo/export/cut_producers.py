@@ -45,6 +45,8 @@ class _Cutter:
     def run(self) -> int:
         """Cut, and put the nodes that are needed into order."""
         splits = [node for node in self.graph.node if self._cuts_channels(node)]
+        if not splits or any(attribute.HasField("g") for node in self.graph.node for attribute in node.attribute):
+            return 0  # a loop's own graph needs tensors too, which no input names
         renamed: dict[str, str] = {}
         for split in splits:
             sizes = tuple(int(size) for size in self.constants[split.input[1]])
