@@ -22,8 +22,8 @@ def pytest_sessionfinish(session, exitstatus):
 def pytest_unconfigure(config):
     """End without the exit handlers of libraries, once everything is reported.
 
-    In a process that has run all tests, one of decord's frees memory that is not its own. No use of a single model does;
-    tests of the commands look at their exit codes in processes of their own.
+    In a process that has run all tests, one of decord's frees memory that is not its own. The use of a single model
+    does not; tests of the commands look at their exit codes in processes of their own.
     """
     if "decord" in sys.modules and STATUS in config.stash:
         sys.stdout.flush()
