@@ -14,7 +14,6 @@ import argparse
 import dataclasses
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from torch import Tensor
 from zoo.bench.machine import machine
 from zoo.bench.peers import load_module
 from zoo.bench.tables import write_tables
-from zoo.bench.timing import interleave
+from zoo.bench.timing import CLOCKS, interleave
 from zoo.cli import exit_code
 from zoo.create import create_model, create_transform
 from zoo.data.fingertip import GestureRenderer
@@ -42,7 +41,6 @@ RUNS = (
     *("eager:bf16", "openvino:bf16", "eager:int8", "onnxruntime:int8", "openvino:int8"),
 )
 CLIPS, STEPS = 4, 4  # of the calibration set
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 Step = Callable[[], object]
 

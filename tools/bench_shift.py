@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from zoo.bench.machine import machine
 from zoo.bench.memory import apart, most_above
 from zoo.bench.peers import shift_by_slices
 from zoo.bench.tables import write_tables
-from zoo.bench.timing import Call, interleave, peak_memory
+from zoo.bench.timing import CLOCKS, Call, interleave, peak_memory
 from zoo.cli import exit_code
 from zoo.errors import InputError
 from zoo.export import fast_copy
@@ -32,7 +31,6 @@ from zoo.layers.temporal_shift import TemporalShift
 NETWORKS = ("resnet50", "mobilenetv2")
 MODES = ("eager", "training")
 WAYS = ("TSN", "slices", "TSM")
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FRAMES, SIDE = 8, 224
 

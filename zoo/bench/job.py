@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.export.signature import is_online
 from zoo.info import example_input
 from zoo.registry import architecture_task
 from zoo.weights import WeightsSpec
@@ -73,11 +74,6 @@ class Job:
 def num_processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def is_online(model: object) -> bool:
-    """Whether ``model`` follows streams, so that one step is measured."""
-    return hasattr(model, "initial_state")
 
 
 def input_shapes(model: Any, job: Job) -> list[tuple[int, ...]]:

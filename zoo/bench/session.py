@@ -14,12 +14,13 @@ from typing import Any
 import torch
 
 from zoo.bench.calls import Block
-from zoo.bench.job import Job, input_shapes, input_text, is_online
+from zoo.bench.job import Job, input_shapes, input_text
 from zoo.bench.record import Record, Report
 from zoo.bench.statistics import TOLERANCE, noise_of, percentile, steady_from, summarize
 from zoo.bench.worker import Finished, Prepared, Worker, WorkerError
 from zoo.create import create_model
 from zoo.errors import ZooError
+from zoo.export.signature import is_online
 from zoo.info import count_macs
 from zoo.registry import architecture_task
 

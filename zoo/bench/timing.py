@@ -12,6 +12,7 @@ from zoo.bench.machine import busy_seconds
 
 Call = Callable[[], object]
 Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}  # the latter of all threads
 WARM_UP = 3
 QUIET = 0.1  # processors that others may have while something is timed
 LAUNCHES = 20  # calls between two events on a GPU

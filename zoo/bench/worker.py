@@ -14,12 +14,13 @@ from typing import Any
 import torch
 
 from zoo.bench.calls import Block, Runner, graph_call, model_call
-from zoo.bench.job import PLAIN, SEED, Job, input_shapes, is_online, make_inputs
+from zoo.bench.job import PLAIN, SEED, Job, input_shapes, make_inputs
 from zoo.bench.memory import peak_mb, reset_peak
 from zoo.bench.stages import Stages, stage_times
 from zoo.create import create_model
 from zoo.errors import ZooError
 from zoo.export import optimize
+from zoo.export.signature import is_online
 
 KILLED = 9
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "could not allocate")

@@ -149,7 +149,7 @@ def export_model(
     inputs = example_inputs(model, samples[0] if example is None and samples else example)
     if inputs[0].device.type != "cpu":
         raise InputError("files are written for processors: move the model and the example there with .cpu()")
-    network = network_of(model, example, inputs, samples)
+    network = network_of(model, inputs, samples)
     described = Described(spec, network.signature)
     trials = network_trials(model, network, inputs)
     trials.append(_together(trials if len(trials) > 1 else trials * 2))

@@ -73,7 +73,7 @@ def optimize(
         example = samples[0]
     inputs = example_inputs(model, example)
     started = time.perf_counter()
-    network = network_of(model, example, inputs, samples)
+    network = network_of(model, inputs, samples)
     seconds = time.perf_counter() - started
     trials = network_trials(model, network, inputs)
     ready: list[OptimizedModel] = []
@@ -95,13 +95,13 @@ def optimize(
     return _fastest(ready, trials[0])
 
 
-def network_of(model: nn.Module, example: Any, inputs: Sequence[Tensor], samples: Sequence[Any] = ()) -> Network:
+def network_of(model: nn.Module, inputs: Sequence[Tensor], samples: Sequence[Any] = ()) -> Network:
     """What runtimes are given: the fast form of ``model``, which takes ``inputs``; ``samples`` are those of int8.
 
     Raises:
         InputError: the model does not take one of the samples.
     """
-    fast = fast_copy(model, example)
+    fast = fast_copy(model, inputs)
     network = Network(fast, signature_of(fast, inputs))
     network.calibration = calibration_inputs(network, samples)
     return network

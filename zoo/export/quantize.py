@@ -7,7 +7,6 @@ inputs as the model gets them in use, see :mod:`zoo.export.calibration`. What co
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import logging
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import ZooError
+from zoo.export.runtimes import absent
 from zoo.export.signature import Network
 
 ERRORS_ONLY = 3
@@ -37,8 +37,9 @@ def quantized_openvino(network: Network, model: Any) -> Any:
     Raises:
         ZooError: NNCF is missing, or cannot quantise this model.
     """
-    if importlib.util.find_spec("nncf") is None:
-        raise ZooError("int8 in OpenVINO needs nncf, which is not there: pip install 'efficient-recognition-zoo[int8]'")
+    lack = absent("int8 in OpenVINO", "int8", "nncf")
+    if lack is not None:
+        raise ZooError(lack)
     with quiet():  # it talks while it is imported
         import nncf
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from zoo.errors import ZooError
 from zoo.export.graph import exported_program
 from zoo.export.quantize import quiet
+from zoo.export.runtimes import absent
 from zoo.export.signature import Network
 
 INTEGER = ("qconv", "qlinear")  # what oneDNN's operators on integers are called,
@@ -34,10 +34,9 @@ class QuantizedGraph:
     """
 
     def __init__(self, network: Network, example: tuple[Tensor, ...]):
-        if importlib.util.find_spec("torchao") is None:
-            raise ZooError(
-                "int8 in PyTorch needs torchao, which is not there: pip install 'efficient-recognition-zoo[int8]'"
-            )
+        lack = absent("int8 in PyTorch", "int8", "torchao")
+        if lack is not None:
+            raise ZooError(lack)
         with quiet(), torch.no_grad():
             from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
             from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86

@@ -1,4 +1,4 @@
-"""Point-voxel convolution at inference, computed where there is something to compute; zoo/ops/sparse_reference.py."""
+"""Point-voxel convolution at inference, computed where there is something to compute; docs/sparse_voxels.md."""
 
 from __future__ import annotations
 

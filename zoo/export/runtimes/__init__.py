@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -73,3 +74,11 @@ def missing(name: str) -> str | None:
         ZooError: there is none of this name.
     """
     return find_runtime(name).lack()
+
+
+def absent(what: str, extra: str, *packages: str) -> str | None:
+    """What ``what`` lacks here and how to get it, by the zoo's ``extra``; ``None`` where all packages are there."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            return f"{what} needs {package}, which is not there: pip install 'efficient-recognition-zoo[{extra}]'"
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from zoo.errors import CheckpointError, ZooError
 from zoo.export.graph import ABOUT, onnx_bytes
 from zoo.export.quantize import quantized_onnx, rewritten
+from zoo.export.runtimes import absent
 from zoo.export.signature import Network
 
 ERRORS_ONLY = 3
@@ -26,10 +26,7 @@ TYPES = {"tensor(float)": torch.float32, "tensor(int64)": torch.int64}
 
 def lack() -> str | None:
     """It is an extra."""
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        if importlib.util.find_spec(package) is None:
-            return f"ONNX Runtime needs {package}, which is not there: pip install 'efficient-recognition-zoo[onnx]'"
-    return None
+    return absent("ONNX Runtime", "onnx", "onnx", "onnxscript", "onnxruntime")
 
 
 def prepare(network: Network, example: Sequence[Tensor], precision: str, num_threads: int | None) -> OnnxSession:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from zoo.errors import CheckpointError, ZooError
 from zoo.export.clip_layout import keep_clips
 from zoo.export.graph import ABOUT
 from zoo.export.quantize import quantized_openvino
+from zoo.export.runtimes import absent
 from zoo.export.signature import Network
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # OpenVINO would choose bfloat16 by itself where it is faster
@@ -27,10 +27,7 @@ HEAVY = {"Convolution", "FullyConnected", "MatMul"}
 
 def lack() -> str | None:
     """It is an extra."""
-    for package in ("onnx", "onnxscript", "openvino"):
-        if importlib.util.find_spec(package) is None:
-            return f"OpenVINO needs {package}, which is not there: pip install 'efficient-recognition-zoo[openvino]'"
-    return None
+    return absent("OpenVINO", "openvino", "onnx", "onnxscript", "openvino")
 
 
 def prepare(network: Network, example: Sequence[Tensor], precision: str, num_threads: int | None) -> OpenVINOSession:
