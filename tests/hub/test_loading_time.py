@@ -1,5 +1,6 @@
 """Loading from the cache costs little more than reading the file and building the network without values."""
 
+import gc
 import statistics
 import time
 
@@ -55,7 +56,12 @@ def test_loading_from_the_cache_is_little_more_than_reading_and_building(cache, 
 
     least()
     ours()
-    pairs = [(seconds(least), seconds(ours)) for _ in range(ROUNDS)]
+    gc.collect()
+    gc.disable()  # as timeit does: how long a collection takes is a matter of the tests before
+    try:
+        pairs = [(seconds(least), seconds(ours)) for _ in range(ROUNDS)]
+    finally:
+        gc.enable()
     assert statistics.median(ours / least for least, ours in pairs) <= 1.2
 
 
