@@ -2,19 +2,22 @@
 
     tools/bench_online.py --authors mobilenet_v2_tsm.py --out model_cards/results/online_cpu
 
-All of them run in turn, each with its own state, and the figures are medians. On a machine that others use as well,
-``--clock cpu --threads 1`` counts the processor's time in place of the clock on the wall. The authors' loop is their
-``online_demo/mobilenet_v2_tsm.py`` (https://github.com/mit-han-lab/temporal-shift-module) in eager PyTorch, which is
-not part of the zoo; without it the zoo's own model stands in, with its reference operators and its batch norms.
+Each has a process of its own, since the threads of one runtime would disturb another's; they run in turn, some frames
+at a time, and the figures are medians. On a machine that others use as well, ``--clock cpu --threads 1`` counts the
+processor's time in place of the clock on the wall. The authors' loop is their ``online_demo/mobilenet_v2_tsm.py``
+(https://github.com/mit-han-lab/temporal-shift-module) in eager PyTorch, which is not part of the zoo; without it the
+zoo's own model stands in, with its reference operators and its batch norms.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import statistics
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ from torch import Tensor
 from zoo.bench.machine import machine
 from zoo.bench.peers import load_module
 from zoo.bench.tables import write_tables
-from zoo.bench.timing import CLOCKS, interleave
+from zoo.bench.timing import CLOCKS, interleave, medians
 from zoo.cli import exit_code
 from zoo.create import create_model, create_transform
 from zoo.data.fingertip import GestureRenderer
@@ -40,9 +43,12 @@ RUNS = (
     *("eager:fp32", "compile:fp32", "onnxruntime:fp32", "openvino:fp32"),
     *("eager:bf16", "openvino:bf16", "eager:int8", "onnxruntime:int8", "openvino:int8"),
 )
+AUTHORS, AS_IT_IS = "the authors' loop", "the zoo's model as it is, reference operators"
 CLIPS, STEPS = 4, 4  # of the calibration set
+FRAMES = 20  # that are timed at each turn
 
 Step = Callable[[], object]
+step: Step  # of this process, which serves one of the things that are compared
 
 
 def main() -> int:
@@ -50,7 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--authors", type=Path, metavar="FILE.py", help="the authors' mobilenet_v2_tsm.py")
     parser.add_argument("--runs", nargs="+", default=RUNS, metavar="RUNTIME:PRECISION")
-    parser.add_argument("--steps", type=int, default=60, help="that are timed of each (default: 60)")
+    parser.add_argument("--rounds", type=int, default=20, help=f"of {FRAMES} frames of each (default: 20)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: all cores)")
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="(default: wall)")
     parser.add_argument("--out", type=Path, help="the table, without a suffix")
@@ -59,41 +65,61 @@ def main() -> int:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    torch.set_num_threads(options.threads)
-    model: Any = create_model(NETWORK, pretrained=True).eval()
-    clips = _clips(model)
-    frame = clips[0][:, 0]
-    steps = {"the authors' loop": _authors(options.authors, model, frame)} if options.authors else {}
-    steps["the zoo's model as it is, reference operators"] = _with_reference(_stepper(model, frame))
-    baseline = next(iter(steps))
-    precisions = dict.fromkeys(steps, "fp32")
-    for name in options.runs:
-        runtime, _, precision = name.partition(":")
-        try:
-            fast = optimize(model, frame, runtime, precision, calibration=clips)
-        except ZooError as error:
-            print(f"{name}: not measured: {error}", flush=True)
-            continue
-        steps[name], precisions[name] = _stepper(fast, frame), fast.precision
-        print(f"{name}: ready after {fast.prepare_seconds:.0f} s", flush=True)
-    with torch.inference_mode():
-        times = interleave(steps, options.steps, clock=CLOCKS[options.clock])
-    found = {name: statistics.median(values) for name, values in times.items()}
+    names = [*([AUTHORS] if options.authors else []), AS_IT_IS, *options.runs]
+    with ExitStack() as stack:
+        processes = {
+            name: stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) for name in names
+        }
+        precisions = {}
+        for name, process in processes.items():
+            try:
+                precisions[name] = process.submit(_prepare, name, options.authors, options.threads).result()
+            except ZooError as error:
+                print(f"{name}: not measured: {error}", flush=True)
+        times: dict[str, list[float]] = {name: [] for name in precisions}
+        for _ in range(options.rounds):
+            for name in times:
+                times[name].append(processes[name].submit(_frames, options.clock).result())
+    found = medians(times)
+    baseline = next(iter(found.values()))
     rows = [
         {
             "what": name,
             "computed in": precisions[name],
             "ms a step": f"{found[name]:.2f}",
             "least": f"{min(times[name]):.2f}",
-            "times the baseline's speed": f"{found[baseline] / found[name]:.2f}",
+            "times the baseline's speed": f"{baseline / found[name]:.2f}",
         }
-        for name in steps
+        for name in times
     ]
     for row in rows:
-        print(", ".join(f"{key} {value}" for key, value in row.items() if value))
+        print(", ".join(f"{key} {value}" for key, value in row.items()))
     if options.out:
         about = machine() | {"threads": str(options.threads), "clock read": options.clock}
         write_tables(f"Online MobileNetV2, {SIZE} x {SIZE}, one frame a step", rows, about, options.out)
+
+
+def _prepare(name: str, authors: Path, num_threads: int) -> str:
+    """Make this process ready for ``name``; the precision it computes in."""
+    global step
+    torch.set_num_threads(num_threads)
+    model: Any = create_model(NETWORK, pretrained=True).eval()
+    clips = _clips(model)
+    frame = clips[0][:, 0]
+    if name in (AUTHORS, AS_IT_IS):
+        step = _authors(authors, model, frame) if name == AUTHORS else _with_reference(_stepper(model, frame))
+        return "fp32"
+    precision: Any
+    runtime, _, precision = name.partition(":")
+    fast = optimize(model, frame, runtime, precision, num_threads, clips if precision == "int8" else None)
+    step = _stepper(fast, frame)
+    return fast.precision
+
+
+def _frames(clock: str) -> float:
+    """Milliseconds of a step, the median; the first few find the caches cold."""
+    with torch.inference_mode():
+        return medians(interleave({"step": step}, FRAMES, clock=CLOCKS[clock]))["step"]
 
 
 def _clips(model: Any) -> list[Tensor]:
