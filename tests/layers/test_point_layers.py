@@ -7,7 +7,7 @@ import torch
 
 from zoo.layers.pvconv import PVConv
 from zoo.layers.set_abstraction import FeaturePropagation, SetAbstraction
-from zoo.layers.shared_mlp import PointwiseConv
+from zoo.layers.shared_mlp import PointwiseConv, SharedMLP, use_pointwise_products
 from zoo.ops import voxel_plan
 
 
@@ -87,3 +87,15 @@ def test_a_convolution_takes_its_input_in_parts() -> None:
     grad, conv.weight.grad = conv.weight.grad, None
     conv(joined).square().sum().backward()
     torch.testing.assert_close(conv.weight.grad, grad)
+
+
+def test_matrix_products_give_what_pointwise_convolutions_do() -> None:
+    torch.manual_seed(0)
+    mlp = SharedMLP(6, [8, 5]).eval()
+    points, parts = torch.rand(2, 6, 30), [torch.rand(2, 2, 30), torch.rand(2, 4)]
+    with torch.inference_mode():
+        expected = mlp(points), mlp(parts)
+        use_pointwise_products(mlp)
+        assert not any(type(module) is PointwiseConv for module in mlp.modules())
+        found = mlp(points), mlp(parts)
+    torch.testing.assert_close(found, expected)

@@ -45,6 +45,31 @@ class PointwiseConv(nn.Conv1d):
         return out
 
 
+class PointwiseProduct(PointwiseConv):
+    """A :class:`PointwiseConv` as a matrix product whatever it takes, for inference on a CPU.
+
+    A convolution takes as long, but its library holds the input and output of wide layers in a layout of its own too.
+    """
+
+    @classmethod
+    def of(cls, conv: PointwiseConv) -> PointwiseProduct:
+        """The same as ``conv``, whose parameters it shares."""
+        product = cls(conv.in_channels, conv.out_channels)
+        product.weight, product.bias = conv.weight, conv.bias
+        return product.train(conv.training)
+
+    def forward(self, features: Tensor | Sequence[Tensor]) -> Tensor:
+        """See there."""
+        return super().forward([features] if isinstance(features, Tensor) else features)
+
+
+def use_pointwise_products(model: nn.Module) -> None:
+    """Put a :class:`PointwiseProduct` in the place of every :class:`PointwiseConv` of ``model``, which changes."""
+    for name, module in list(model.named_modules()):
+        if type(module) is PointwiseConv:
+            model.set_submodule(name, PointwiseProduct.of(module))
+
+
 class SharedMLP(nn.Module):
     """1x1 convolutions, each with batch normalisation and ReLU, that treat every point alike.
 

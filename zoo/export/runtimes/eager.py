@@ -13,6 +13,7 @@ from zoo.errors import ZooError
 from zoo.export.quantize_torch import QuantizedGraph
 from zoo.export.signature import Network
 from zoo.layers.pvconv import PVConv
+from zoo.layers.shared_mlp import use_pointwise_products
 from zoo.layers.sparse_pvconv import sparse_voxel_branches
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -30,6 +31,7 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
         if is_cpu and any(isinstance(module, PVConv) for module in network.modules()):
             network = copy.deepcopy(network).eval()  # other runtimes share what was given
             sparse_voxel_branches(network)
+            use_pointwise_products(network)
         return EagerSession(network, precision, num_threads)
     if not is_cpu:
         raise ZooError("PyTorch computes in int8 on the CPU here: move model and example there with .cpu()")
