@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"errors"},
@@ -63,6 +65,15 @@ def test_import_loads_nothing_heavy():
     code = "import sys, zoo; print(' '.join(sorted({name.split('.')[0] for name in sys.modules})))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not HEAVY & set(result.stdout.split())
+
+
+@pytest.mark.slow
+def test_a_machine_for_gpu_tests_needs_no_readers_of_files():
+    code = "import sys, pytest\n"
+    code += "for name in ('decord', 'open3d', 'av', 'jsonargparse'): sys.modules[name] = None\n"
+    code += "sys.exit(pytest.main(['--collect-only', '-q', '-m', 'gpu']))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-2000:]
 
 
 def test_no_file_is_long():

@@ -7,11 +7,13 @@ import time
 import numpy as np
 import pytest
 
-from tests.live.camera import Camera, transport_stream
 from zoo.data.video_writer import write_video
 from zoo.errors import InputError
 from zoo.live import sources
 from zoo.live.sources import open_source
+
+pytest.importorskip("av")
+from tests.live.camera import Camera, transport_stream
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -307,6 +308,23 @@ def test_plans_made_by_hand_are_checked() -> None:
         plan = ops.VoxelPlan(2, torch.rand(1, 3, 3), voxels, counts)
         with pytest.raises(RuntimeError, match=words):
             plan.voxelize(features)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda zoo: zoo.voxel_plan(torch.rand(2, 3, 5), torch.rand(1, 3), 4, True),
+        lambda zoo: zoo.voxel_plan(torch.rand(2, 3, 5), torch.rand(2, 3), 0, True),
+        lambda zoo: zoo.voxel_index(torch.zeros(1, 2, 5, dtype=torch.int32), 4),
+        lambda zoo: zoo.furthest_point_sample(torch.rand(1, 3, 0), 2),
+        lambda zoo: zoo.furthest_point_sample(torch.rand(1, 3, 4), -1),
+        lambda zoo: zoo.ball_query(torch.rand(2, 3, 4), torch.rand(1, 3, 5), 0.1, 2),
+        lambda zoo: zoo.three_nn(torch.rand(1, 3, 4), torch.rand(1, 3, 5).double()),
+    ],
+)
+def test_kernels_called_by_themselves_refuse_what_are_no_clouds(call: Callable[..., object]) -> None:
+    with pytest.raises(RuntimeError, match=r"clouds must|resolution must|not points enough"):
+        call(torch.ops.zoo)
 
 
 def test_what_is_kept_for_a_result_must_fit_it() -> None:

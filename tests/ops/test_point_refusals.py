@@ -17,6 +17,7 @@ from zoo import ops
 
 FRAMES = torch.rand(4, 8, 2, 2)
 POINTS, FEATURES, INDEX = torch.rand(2, 3, 8), torch.rand(2, 4, 8), torch.zeros(2, 3, 8, dtype=torch.int32)
+MANY = torch.empty(1, 3, 2**31, device="meta")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,9 @@ POINTS, FEATURES, INDEX = torch.rand(2, 3, 8), torch.rand(2, 4, 8), torch.zeros(
         (lambda: ops.voxel_plan(POINTS.to(torch.float8_e4m3fn), 4), "not torch.float8_e4m3fn"),
         (lambda: ops.voxel_plan(POINTS, 4.0), "resolution must be a whole number"),
         (lambda: ops.voxel_plan(POINTS, 4).devoxelize(torch.tensor(1.0)), "grid"),
-        (lambda: ops.voxel_plan(torch.empty(1, 3, 2**31, device="meta"), 4), "at most 2^31 - 1".replace("^", r"\^")),
+        (lambda: ops.voxel_plan(MANY, 4), r"at most 2\^31 - 1"),
+        (lambda: ops.ball_query(MANY[:, :, :4], MANY, 0.1, 2), r"ball_query: points .* at most 2\^31 - 1"),
+        (lambda: ops.avg_voxelize(MANY, MANY.int(), 4), r"avg_voxelize: coords .* at most 2\^31 - 1"),
         (lambda: ops.temporal_shift(FRAMES.to(torch.float8_e5m2), 4), "not torch.float8_e5m2"),
         (lambda: ops.temporal_shift(FRAMES, 4, shift_div=2.5), "shift_div must be a whole number"),
         (lambda: ops.temporal_shift_(FRAMES[:1].expand(4, 8, 2, 2), 4), "share memory"),

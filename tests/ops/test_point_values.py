@@ -234,6 +234,18 @@ def test_no_points_give_empty_results() -> None:
     assert leaf.grad is not None and grid.grad is not None and not grid.grad.any()
 
 
+def test_no_clouds_give_empty_results() -> None:
+    points = torch.zeros(0, 3, 5)
+    assert ops.voxel_plan(points, 3).devoxelize(torch.zeros(0, 4, 3, 3, 3)).shape == (0, 4, 5)
+    assert ops.three_nn_interpolate(points, points, torch.zeros(0, 4, 5)).shape == (0, 4, 5)
+
+
+def test_forward_mode_keeps_its_derivatives() -> None:
+    frames, direction = torch.rand(2, 8, 8, 2, 2)
+    _, moved = torch.func.jvp(lambda x: ops.temporal_shift(x, 4), (frames,), (direction,))
+    assert torch.equal(moved, ops.temporal_shift(direction, 4))
+
+
 def test_shapes_come_out_on_the_meta_device(cloud: Tensor) -> None:
     real = on_features(torch.zeros(2, 3, 27), cloud)
     meta = on_features(torch.zeros(2, 3, 27, device="meta"), cloud.to("meta"))

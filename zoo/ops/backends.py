@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Literal
 
 import torch
+from torch.autograd import forward_ad
 
 from zoo.errors import OperatorsError
 from zoo.ops import reference
@@ -54,6 +55,8 @@ def implementation(device: torch.device) -> ModuleType:
     global _warned
     if _instead is not None:
         return _instead
+    if forward_ad._current_level >= 0:  # forward-mode derivatives pass by compiled operators, and would be lost
+        return reference
     chosen = _chosen(device)
     if chosen is reference and not _warned and not torch.compiler.is_compiling():
         if os.environ.get("ZOO_OPS") != "reference":

@@ -38,6 +38,7 @@ def avg_voxelize(features: Tensor, coords: Tensor, resolution: int) -> Tensor:
     check_float("avg_voxelize", "features", features, "[B, C, N]")
     check_index("avg_voxelize", "coords", coords, "[B, 3, N]")
     check_together("avg_voxelize", features=features, coords=coords)
+    check_count("avg_voxelize", "coords", coords)
     if features.shape[2] != coords.shape[2]:
         raise ValueError(
             f"avg_voxelize: {features.shape[2]} features for {coords.shape[2]} coordinates: give one for each point"
@@ -118,6 +119,7 @@ def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: in
     check_float("ball_query", "points", points, "[B, 3, N]")
     check_together("ball_query", centers=centers, points=points)
     check_dtypes("ball_query", centers=centers, points=points)
+    check_count("ball_query", "points", points)
     check_whole("ball_query", "num_neighbors", num_neighbors, 1)
     if not radius >= 0:
         raise ValueError(f"ball_query: radius must be at least 0, not {radius}")

@@ -226,7 +226,7 @@ def weighted_sum(features: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
     first = torch.arange(batch, device=features.device).view(batch, 1, 1) * size
     bags = torch.where(weights == 0, batch * size, indices + first).flatten(0, 1)
     sums = F.embedding_bag(bags, rows, per_sample_weights=weights.flatten(0, 1).to(rows.dtype), mode="sum")
-    return sums.to(features.dtype).unflatten(0, (batch, -1)).transpose(1, 2).contiguous()
+    return sums.to(features.dtype).unflatten(0, indices.shape[:2]).transpose(1, 2).contiguous()
 
 
 def _squared_distance(a: Tensor, b: Tensor) -> Tensor:

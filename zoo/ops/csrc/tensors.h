@@ -131,6 +131,23 @@ inline void check_index_types(const char* name, const Tensor& features, const Te
     refuse(name, ": voxels [B, N] and counts [B, R^3] must be int32, as voxel_plan makes them");
 }
 
+// Clouds [B, 3, N], and others [B, 3, M] or [B, 3] of as many in the same type.
+inline void check_clouds(const char* name, const Tensor& points, const Tensor& others, int64_t dim = 3) {
+  const bool fits = points.dim() == 3 && points.size(1) == 3 && others.dim() == dim && others.size(1) == 3 &&
+                    others.size(0) == points.size(0) && others.scalar_type() == points.scalar_type();
+  if (!fits) refuse(name, ": clouds must be [B, 3, N], as many of all and of one type");
+}
+
+inline void check_resolution(const char* name, int64_t resolution) {
+  if (resolution < 1 || resolution > 1290) refuse(name, ": resolution must be in [1, 1290], not ", resolution);
+}
+
+inline void check_samples(const Tensor& points, int64_t num_samples) {
+  check_clouds("furthest_point_sample", points, points);
+  if (num_samples < 0 || (num_samples > 0 && points.size(2) == 0))
+    refuse("furthest_point_sample: there are not points enough for ", num_samples, " samples");
+}
+
 // Grids [B, C, R, R, R] and where their points lie, [B, 3, N] in the type that sums of the grid's are made in.
 inline void check_coords(const char* name, const Tensor& grid, const Tensor& coords) {
   const ScalarType wide = grid.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;

@@ -35,6 +35,7 @@ ZOO_SIMD int64_t first_inside(int64_t* out, const T* center, const T* points, in
 }
 
 Tensor ball_query(Tensor centers, Tensor points, double radius, int64_t num_neighbors) {
+  check_clouds("ball_query", centers, points);
   centers = contiguous(centers);
   points = contiguous(points);
   const int64_t batch = centers.size(0), num_centers = centers.size(2), num_points = points.size(2);
@@ -93,6 +94,7 @@ ZOO_SIMD void nearest_three(T (*distance)[Simd<T>::lanes], typename Simd<T>::Int
 
 // Indices int32 [B, 3, N] of the nearest centres, and weights [B, 3, N] by 1/d^2 (equation 2).
 std::tuple<Tensor, Tensor> three_nn(Tensor points, Tensor centers) {
+  check_clouds("three_nn_interpolate", points, centers);
   points = contiguous(points);
   centers = contiguous(centers);
   const int64_t batch = points.size(0), num_points = points.size(2), num_centers = centers.size(2);

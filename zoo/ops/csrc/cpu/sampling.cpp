@@ -180,6 +180,7 @@ void sample(int64_t* out, const T* points, int64_t num_points, int64_t num_sampl
 }
 
 Tensor furthest_point_sample(Tensor points, int64_t num_samples) {
+  check_samples(points, num_samples);
   points = contiguous(points);
   const int64_t batch = points.size(0), num_points = points.size(2);
   Tensor out = empty(points, {batch, num_samples}, ScalarType::Long);

@@ -55,6 +55,8 @@ ZOO_SIMD T plan_cloud(T* __restrict out, int32_t* __restrict voxels, const T* __
 }
 
 std::tuple<Tensor, Tensor, Tensor> voxel_plan(Tensor coords, Tensor mean, int64_t resolution, bool normalize) {
+  check_clouds("voxel_plan", coords, mean, 2);
+  check_resolution("voxel_plan", resolution);
   const int64_t batch = coords.size(0), num_points = coords.size(2), num_voxels = resolution * resolution * resolution;
   coords = contiguous(coords);
   mean = contiguous(mean);
@@ -84,6 +86,8 @@ std::tuple<Tensor, Tensor, Tensor> voxel_plan(Tensor coords, Tensor mean, int64_
 }
 
 std::tuple<Tensor, Tensor> voxel_index(Tensor coords, int64_t resolution) {
+  check_clouds("avg_voxelize", coords, coords);
+  check_resolution("avg_voxelize", resolution);
   const int64_t batch = coords.size(0), num_points = coords.size(2), num_voxels = resolution * resolution * resolution;
   coords = contiguous(coords);
   Tensor voxels = empty(coords, {batch, num_points}, ScalarType::Int);

@@ -36,6 +36,7 @@ __global__ void __launch_bounds__(threads)
 }
 
 Tensor ball_query(Tensor centers, Tensor points, double radius, int64_t num_neighbors) {
+  check_clouds("ball_query", centers, points);
   const DeviceGuard guard(points.get_device_index());
   centers = contiguous(centers);
   points = contiguous(points);
@@ -128,6 +129,7 @@ __global__ void __launch_bounds__(threads)
 }
 
 std::tuple<Tensor, Tensor> three_nn(Tensor points, Tensor centers) {
+  check_clouds("three_nn_interpolate", points, centers);
   const DeviceGuard guard(points.get_device_index());
   points = contiguous(points);
   centers = contiguous(centers);

@@ -106,6 +106,7 @@ struct Fill {
 };
 
 Tensor furthest_point_sample(Tensor points, int64_t num_samples) {
+  check_samples(points, num_samples);
   const DeviceGuard guard(points.get_device_index());
   const cudaStream_t stream = stream_of(points);
   points = contiguous(points);

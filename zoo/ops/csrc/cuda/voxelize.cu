@@ -75,6 +75,8 @@ struct Place {
 };
 
 std::tuple<Tensor, Tensor, Tensor> voxel_plan(Tensor coords, Tensor mean, int64_t resolution, bool normalize) {
+  check_clouds("voxel_plan", coords, mean, 2);
+  check_resolution("voxel_plan", resolution);
   const DeviceGuard guard(coords.get_device_index());
   const cudaStream_t stream = stream_of(coords);
   const int64_t batch = coords.size(0), num_points = coords.size(2), num_voxels = resolution * resolution * resolution;
@@ -117,6 +119,8 @@ struct Number {
 };
 
 std::tuple<Tensor, Tensor> voxel_index(Tensor coords, int64_t resolution) {
+  check_clouds("avg_voxelize", coords, coords);
+  check_resolution("avg_voxelize", resolution);
   const DeviceGuard guard(coords.get_device_index());
   const cudaStream_t stream = stream_of(coords);
   const int64_t batch = coords.size(0), num_points = coords.size(2), num_voxels = resolution * resolution * resolution;
