@@ -37,7 +37,11 @@ NETWORKS = {
     "pvcnn_sem_c1": (1, 9, 4096),
     "pvcnn_sem_c0p25": (1, 9, 4096),
     "pvcnnpp_sem_c1": (1, 9, 8192),
+    "pvcnn_cls_c1": (1, 3, 2048),
+    "frustum_pvcnne": (1, 4, 1024),
     "pointnet2_part_ssg": (1, 6, 2048),
+    "pointnet2_part_msg": (1, 6, 2048),
+    "tsm_resnet50": (1, 8, 3, 224, 224),
     "tsm_mobilenetv2": (1, 8, 3, 224, 224),
     "tsm_mobilenetv2_online": (1, 8, 3, 224, 224),
 }
@@ -332,7 +336,7 @@ def add_network(bench: Bench, name: str, *size: int) -> None:
     """A whole network with the compiled operators, and with plain PyTorch ones."""
     model = zoo.create_model(name).eval().to(bench.device)
     inputs: tuple[Tensor, ...] = (torch.rand(size, device=bench.device) * 2 - 1,)
-    if "_part" in name:
+    if "_part" in name or "frustum" in name:  # what shape the cloud has, or what is looked for
         inputs += (torch.zeros(size[0], dtype=torch.int64, device=bench.device),)
 
     @torch.inference_mode()

@@ -110,3 +110,15 @@ def test_compiled_operators_that_are_wanted_but_not_built_are_an_error(tmp_path:
     code = "import torch, zoo; zoo.ops.furthest_point_sample(torch.rand(1, 3, 5), 2)"
     done = ask_without_compiled_operators(tmp_path, code, "native")
     assert done.returncode == 1 and "not built: run `zoo build-ops`" in done.stderr
+
+
+def test_what_is_no_tensor_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="furthest_point_sample: points must be a tensor, not list"):
+        ops.furthest_point_sample([[0.0, 1.0]], 1)  # type: ignore[arg-type]
+
+
+def test_a_parameter_is_not_overwritten_by_a_shift_in_place() -> None:
+    frames = FRAMES.clone().requires_grad_()
+    with pytest.raises(ValueError, match="a leaf that wants a gradient cannot be overwritten: use temporal_shift"):
+        ops.temporal_shift_(frames, 4)
+    assert torch.equal(frames, FRAMES)

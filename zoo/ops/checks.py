@@ -104,6 +104,8 @@ def _has_values(x: Tensor) -> bool:
 
 
 def _check_shape(operator: str, name: str, x: Tensor, shape: str) -> None:
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{operator}: {name} must be a tensor, not {type(x).__name__}")
     sizes = shape.strip("[]").split(", ")
     if x.dim() != len(sizes) or any(s.isdigit() and int(s) != n for s, n in zip(sizes, x.shape, strict=True)):
         raise ValueError(f"{operator}: {name} must have the shape {shape}, not {list(x.shape)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from zoo.ops.backends import implementation
@@ -39,9 +40,11 @@ def temporal_shift_(x: Tensor, num_frames: int, shift_div: int = 8, direction: D
     """:func:`temporal_shift` in the memory of ``x``, which is overwritten and returned.
 
     Raises:
-        ValueError: as there, or elements of ``x`` share memory.
+        ValueError: as there, or elements of ``x`` share memory, or ``x`` is a parameter.
     """
     check_frames("temporal_shift_", x, num_frames, shift_div, direction)
+    if x.is_leaf and x.requires_grad and torch.is_grad_enabled():
+        raise ValueError("temporal_shift_: a leaf that wants a gradient cannot be overwritten: use temporal_shift")
     if any(stride == 0 and size > 1 for stride, size in zip(x.stride(), x.shape, strict=True)):
         raise ValueError("temporal_shift_: elements of x share memory, as after expand: pass x.contiguous()")
     out: Tensor = implementation(x.device).temporal_shift_(x, num_frames, shift_div, direction == "online")
@@ -83,7 +86,8 @@ def check_frames(operator: str, x: Tensor, num_frames: int, shift_div: int, dire
 def check_past(operator: str, x: Tensor, past: Tensor) -> None:
     """``past`` holds the first channels of frames like ``x``."""
     check_float(operator, "x", x, "[N, C, H, W]")
-    fits = past.dim() == 4 and past.shape[1] <= x.shape[1]
+    check_float(operator, "past", past, "[N, C/d, H, W]")
+    fits = past.shape[1] <= x.shape[1]
     fits = fits and (past.shape[0], *past.shape[2:]) == (x.shape[0], *x.shape[2:])
     if not fits or past.dtype != x.dtype or past.device != x.device:
         raise ValueError(
