@@ -99,15 +99,21 @@ def test_too_many_bad_files_of_all_processes_end_a_run_and_are_in_one_list(tmp_p
 
 
 @pytest.mark.slow
-def test_too_many_bad_files_of_all_processes_end_a_measurement_with_one_sentence(tmp_path):
-    small = small_set("clouds", tmp_path)
-    options = ["--data.val", write_clouds(tmp_path / "many", 90), "--data.bad_files", "skip"]
-    out = tmp_path / "figures.json"
-    code, said = processes("validate.py", "--model", untrained(small, tmp_path / "model"), *options, "--out", out)
+def test_bad_files_of_all_processes_are_counted_and_too_many_end_a_measurement_with_one_sentence(tmp_path):
+    model, out = untrained(small_set("clouds", tmp_path), tmp_path / "model"), tmp_path / "figures.json"
+    clouds = write_clouds(tmp_path / "many", 90)
+    measurement = ["validate.py", "--model", model, "--data.val", clouds, "--data.bad_files", "skip", "--out", out]
+    code, said = processes(*measurement)
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     assert code and len(errors) == 1 and "2 of 180 files cannot be read, more than 1%" in errors[0]
     listed = (tmp_path / "figures.bad_files.txt").read_text()
     assert sorted(line.split("/")[-2] for line in listed.splitlines()) == ["flat", "round"] and not out.exists()
+
+    (clouds / "flat/bad.npy").unlink()
+    code, said = processes(*measurement)
+    results = json.loads(out.read_text())
+    assert code == 0 and "error" not in said
+    assert (results["num_samples"], results["settings"]["num_left_out"]) == (178, 1)
 
 
 @pytest.mark.slow

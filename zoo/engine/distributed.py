@@ -8,15 +8,13 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.constants import default_pg_timeout
 
 from zoo.errors import InputError, ZooError
-
-_PATIENCE = timedelta(minutes=5)  # with processes that start later
 
 
 class ProcessLostError(ZooError):
@@ -142,15 +140,15 @@ def _meet() -> distributed.TCPStore:
     """
     host, port = os.environ["MASTER_ADDR"], "port"
     if is_first():
-        store = distributed.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=_PATIENCE)
+        store = distributed.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=default_pg_timeout)
         _store().set(port, str(store.port))
         return store
-    last = time.monotonic() + _PATIENCE.total_seconds()
+    last = time.monotonic() + default_pg_timeout.total_seconds()
     while True:
         address = host, int(_store().get(port))
         try:
-            socket.create_connection(address, timeout=10).close()
-            return distributed.TCPStore(*address, is_master=False, timeout=_PATIENCE)
+            socket.create_connection(address).close()
+            return distributed.TCPStore(*address, is_master=False, timeout=default_pg_timeout)
         except OSError as error:  # of a forerunner
             if time.monotonic() > last:
                 raise ProcessLostError(
