@@ -23,6 +23,8 @@ def run() -> None:
         interval = evaluation.intervals.get(name)
         between = f" (95 % between {interval[0]:.4f} and {interval[1]:.4f})" if interval else ""
         print(f"{name}: {value:.4f}{between}")
+    if left_out := evaluation.settings.get("num_left_out"):
+        print(f"left out, as they cannot be read: {left_out}")
     if config.out:
         print(Path(config.out))
 

@@ -99,6 +99,24 @@ def test_too_many_bad_files_of_all_processes_end_a_run_and_are_in_one_list(tmp_p
 
 
 @pytest.mark.slow
+def test_bad_files_of_all_processes_are_counted_and_too_many_end_a_measurement_with_one_sentence(tmp_path):
+    model, out = untrained(small_set("clouds", tmp_path), tmp_path / "model"), tmp_path / "figures.json"
+    clouds = write_clouds(tmp_path / "many", 90)
+    measurement = ["validate.py", "--model", model, "--data.val", clouds, "--data.bad_files", "skip", "--out", out]
+    code, said = processes(*measurement)
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert code and len(errors) == 1 and "2 of 180 files cannot be read, more than 1%" in errors[0]
+    listed = (tmp_path / "figures.bad_files.txt").read_text()
+    assert sorted(line.split("/")[-2] for line in listed.splitlines()) == ["flat", "round"] and not out.exists()
+
+    (clouds / "flat/bad.npy").unlink()
+    code, said = processes(*measurement)
+    results = json.loads(out.read_text())
+    assert code == 0 and "error" not in said
+    assert (results["num_samples"], results["settings"]["num_left_out"]) == (178, 1)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tool", "more", "sentence"),
     [
@@ -117,15 +135,16 @@ def test_an_error_is_said_once_and_not_once_a_process(tool, more, sentence, tmp_
 @pytest.mark.slow
 def test_gloo_processes_measure_what_one_does(tmp_path):
     configs = []
-    for name in ("videos", "radhar", "s3dis", "shapenet_part"):  # 3 samples for two, groups, votes, IoU of shapes
+    for name in ("clouds", "videos", "radhar", "s3dis", "shapenet_part"):  # odd, even, groups, votes, IoU of shapes
         (tmp_path / name).mkdir()
         small = small_set(name, tmp_path / name)
         model = untrained(small, tmp_path / name / "model")
         configs.append(ValidateConfig(model, small.measured, batch_size=4, out=str(tmp_path / name / "figures")))
         if name in ("s3dis", "shapenet_part"):
             configs[-1] = replace(configs[-1], votes=2)
-    bad = Path(configs[0].data.val) / "left/bad.mp4"
-    bad.write_text("no video")
+    for number in range(2, 99):
+        np.save(Path(configs[0].data.val) / f"flat/{number}.npy", np.random.default_rng(number).normal(size=(80, 3)))
+    (Path(configs[0].data.val) / "flat/98.npy").write_text("no cloud")
     configs[0] = replace(configs[0], data=replace(configs[0].data, bad_files="skip"))
     configs.append(_boxes(tmp_path / "boxes"))
     for config in configs:
@@ -136,8 +155,9 @@ def test_gloo_processes_measure_what_one_does(tmp_path):
         alone, many = (json.loads(Path(f"{config.out}{processes}.json").read_text()) for processes in (1, 2))
         assert many == alone
     assert many["num_samples"] == 5  # frames
-    videos = json.loads(Path(f"{configs[0].out}2.json").read_text())
-    assert (videos["num_samples"], videos["settings"]["left_out"]) == (2, [str(bad)])
+    clouds = json.loads(Path(f"{configs[0].out}2.json").read_text())
+    assert (clouds["num_samples"], clouds["settings"]["num_left_out"]) == (100, 1)
+    assert "98.npy" in Path(f"{configs[0].out}2.bad_files.txt").read_text()
 
 
 def _boxes(folder):

@@ -162,18 +162,32 @@ def test_a_signal_to_torchrun_ends_all_processes_after_a_step(tmp_path):
 
 
 @pytest.mark.slow
-def test_torchrun_starts_anew_when_a_process_was_killed(tmp_path):
-    small_run(tmp_path)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
-    arguments = [*torchrun, *command(tmp_path)[1:], "--epochs", "40"]
-    process = subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None and any("epoch 1, loss" in line for line in process.stderr)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == 0 and "going on after step" in said, said
-    assert load_checkpoint(tmp_path / "run/last")[1].epoch == 40
+def test_where_a_process_was_killed_all_machines_start_anew_and_end_in_the_same_weights(tmp_path):
+    """Two torchruns stand for two machines, of which one restarts a process that failed, and one has to follow."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run"]
+    meeting = ["--rdzv-backend=c10d", "--rdzv-conf=store_type=file", f"--rdzv-endpoint={tmp_path / 'meeting'}"]
+    machine = [*torchrun, *meeting, "--nnodes=2", "--nproc-per-node=1", "--local-addr=localhost", "--max-restarts=1"]
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        small_run(tmp_path / name)
+    run = [*command(tmp_path / "whole")[1:], "--epochs", "6"]
+    alone = [*torchrun, "--standalone", "--nproc-per-node=2", *run]
+    subprocess.run(alone, env=environment, check=True, capture_output=True)
+
+    run = [*command(tmp_path / "killed")[1:], "--epochs", "6"]
+    reading, writing = os.pipe()
+    machines = [subprocess.Popen([*machine, *run], env=environment, stderr=writing) for _ in range(2)]
+    os.close(writing)
+    with open(reading) as stderr:
+        assert any("epoch 1, loss" in line for line in stderr)
+        pid = machines[1].pid
+        os.kill(int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[-1]), signal.SIGKILL)
+        said = stderr.read()
+    assert [machine.wait() for machine in machines] == [0, 0], said
+    assert "going on after step" in said and "Traceback" not in said
+    assert said.count("error: ") == said.count("another process has ended") == 1
+    assert same(weights(tmp_path / "killed/run/last"), weights(tmp_path / "whole/run/last"))
 
 
 def test_the_table_of_a_run_that_was_killed_while_it_saved_lacks_no_epoch(tmp_path, monkeypatch):

@@ -146,16 +146,34 @@ def test_a_model_brings_its_own_order_of_classes(tmp_path):
     assert spec.class_names[left] == "left"
 
 
-def test_a_bad_video_ends_the_measurement_or_is_left_out(tmp_path, caplog):
-    small = small_set("videos", tmp_path)
-    bad = Path(small.data.val) / "left/bad.mp4"
-    bad.write_text("no video")
-    config = ValidateConfig(untrained(small, tmp_path / "model"), small.measured)
-    with pytest.raises(InputError, match=r"bad\.mp4"):
-        validate(config)
-    evaluation, _ = validate(replace(config, data=replace(small.measured, bad_files="skip")))
-    assert evaluation.num_samples == 2 and "bad.mp4 is left out" in caplog.text
-    assert evaluation.settings["left_out"] == [str(bad)]
+def test_a_bad_file_ends_a_measurement_or_is_left_out_and_more_than_one_in_a_hundred_end_it(tmp_path, caplog):
+    small = small_set("clouds", tmp_path)
+    flat, listed = Path(small.data.val) / "flat", tmp_path / "figures.bad_files.txt"
+    for number in range(2, 97):  # 99 in all
+        (flat / f"{number}.npy").write_bytes((flat / "0.npy").read_bytes())
+    (flat / "bad.npy").write_text("no cloud")
+    model, out = untrained(small, tmp_path / "model"), tmp_path / "figures.json"
+
+    def measure(policy):
+        return validate(ValidateConfig(model, replace(small.measured, bad_files=policy), out=str(out)))
+
+    with pytest.raises(InputError, match=r"bad\.npy .*\(data\.bad_files 'skip' goes on without it\)"):
+        measure("raise")
+    with pytest.raises(InputError, match=r"resample is for training: .* would count twice; take skip"):
+        measure("resample")
+    listed.write_text("old.npy\tof a measurement before\n")
+    measure("skip")
+    results = json.loads(out.read_text())
+    assert (results["num_samples"], results["settings"]["num_left_out"]) == (99, 1)
+    (line,) = listed.read_text().splitlines()
+    assert line.startswith(f"{flat / 'bad.npy'}\t") and "bad.npy is left out" in caplog.text
+
+    (flat / "worse.npy").write_text("no cloud")
+    with pytest.raises(
+        InputError, match=f"2 of 101 files cannot be read, more than 1%: repair those that {listed} lists"
+    ):
+        measure("skip")
+    assert len(listed.read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize("name", ["s3dis", "isprs", "fights"])

@@ -134,16 +134,19 @@ class BadFiles:
     Of several processes that share a run each is told of the bad files of all, and one writes the list.
 
     Args:
-        path: the list, a line with path and reason for each; a run that goes on goes on with its list.
+        path: the list, a line with path and reason for each; a run that goes on goes on with its list. None lists none.
         num_files: files in the set.
         limit: the share of them that may be bad; with 0 and "skip" the first bad file ends the run with a sentence,
             where "raise" in a worker of a data loader ends it with the worker's traceback.
         writes: whether this process writes the list.
     """
 
-    def __init__(self, path: str | os.PathLike[str], num_files: int, limit: float = 0.01, writes: bool = True) -> None:
-        self.path, self.num_files, self.limit, self.writes = Path(path), num_files, limit, writes
-        known = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
+    def __init__(
+        self, path: str | os.PathLike[str] | None, num_files: int, limit: float = 0.01, writes: bool = True
+    ) -> None:
+        self.path = None if path is None else Path(path)
+        self.num_files, self.limit, self.writes = num_files, limit, writes
+        known = self.path.read_text(encoding="utf-8").splitlines() if self.path and self.path.is_file() else []
         self._paths = {line.split("\t")[0] for line in known}
         self._met: set[str] = set()  # by this process, not by one before it
 
@@ -161,7 +164,7 @@ class BadFiles:
             return
         self._met |= set(met)
         new = {path: reason for path, reason in met.items() if path not in self._paths}
-        if new and self.writes:
+        if new and self.writes and self.path:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.writelines(f"{path}\t{reason}\n" for path, reason in new.items())
         self._paths |= set(new)
@@ -170,7 +173,8 @@ class BadFiles:
         if not self.limit:
             raise InputError(f"{first} (data.bad_files 'skip' or 'resample' would do without it)")
         if len(self) > self.limit * self.num_files:
+            those = f"those that {self.path} lists" if self.path else "those named above"
             raise InputError(
-                f"{len(self)} of {self.num_files} files cannot be read, more than {self.limit:.0%}: repair those that "
-                f"{self.path} lists or take them away ({first})"
+                f"{len(self)} of {self.num_files} files cannot be read, more than {self.limit:.0%}: repair {those} or "
+                f"take them away ({first})"
             )

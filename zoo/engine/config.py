@@ -143,8 +143,8 @@ class DataConfig:
         samples_per_scene: in an epoch, of a scene, site or recording.
         augment: how samples are varied in training.
         draw: of fingertip tracks.
-        bad_files: what is done about a file that cannot be read: "raise", "skip" it, or "resample" another one; more
-            than one in a hundred end the run.
+        bad_files: what is done about a file that cannot be read: "raise", "skip" it, or, in training, "resample"
+            another one; more than one in a hundred end the run or the measurement.
         timeout: seconds after which a file counts as bad that is still being read; 0 waits.
         workers: processes that prepare samples; 0 prepares them in the training process.
     """
@@ -291,7 +291,8 @@ class ValidateConfig:
         votes: of points that are labelled one by one, how often each is seen at least.
         batch_size: views or clouds that pass through the network together.
         device: "auto" takes a GPU where there is one.
-        out: a JSON file for the figures, and beside it the confusion matrix as PNG; by default none is written.
+        out: a JSON file for the figures, and beside it the confusion matrix as PNG and a list of bad files; by default
+            none is written.
     """
 
     model: str

@@ -6,13 +6,14 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from zoo.data import fights, fingertip, isprs, radhar, s3dis, shapenet_part, tabletop
-from zoo.data.bad_files import GuardedDataset
+from zoo.data.bad_files import BadFile, BadFiles, GuardedDataset
 from zoo.data.point_transforms import PointTransform
 from zoo.data.sampling import eval_clips
 from zoo.data.scene_parts import scene_parts
@@ -23,7 +24,7 @@ from zoo.engine import distributed
 from zoo.engine.config import DataConfig, ValidateConfig
 from zoo.engine.data import fold_parts, named, objects_of, track_renderer
 from zoo.engine.labelled import labelled_clouds, labelled_scenes, labelled_videos
-from zoo.engine.measured_keys import refuse_unused
+from zoo.engine.measured_keys import LOOKED_AT, refuse_unused
 from zoo.engine.protocols import Cloud
 from zoo.errors import InputError
 from zoo.registry import architecture_task
@@ -43,14 +44,27 @@ class Measured:
         name: what the whole part is, for the results.
         protocol: what is looked at of a sample, for the results.
         settings: further arguments of ``evaluate``.
-        left_out: the files that could not be read, as far as the samples were taken.
+        bad_files: those among the samples, as far as they were taken. The first process judges whether they are too
+            many, of its share at once and of the others' in the end, and with ``config.out`` lists them.
+        left_out: what this process met of them.
     """
 
     samples: Iterable[Any]
     name: str
-    protocol: str = "one view"
-    settings: dict[str, Any] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
+    protocol: str
+    settings: dict[str, Any]
+    bad_files: BadFiles
+    left_out: list[BadFile]
+
+    def count_left_out(self) -> int:
+        """How many samples all processes left out, once all have taken theirs.
+
+        Raises:
+            InputError: in the first process, they are too many.
+        """
+        left_out = distributed.gather(self.left_out)
+        self.bad_files.add(left_out)
+        return len(left_out)
 
 
 def open_measured(config: ValidateConfig, spec: WeightsSpec) -> Measured:
@@ -71,7 +85,7 @@ def open_measured(config: ValidateConfig, spec: WeightsSpec) -> Measured:
     refuse_unused(config, task)
     if data.num_points and isinstance(spec.input, PointInput):
         spec = dataclasses.replace(spec, input=dataclasses.replace(spec.input, num_points=data.num_points))
-    measured = _share(_OPENERS[data.name](config, spec), data)
+    measured = _share(_OPENERS[data.name](config, spec), config)
     by_point = task in ("semantic_segmentation", "part_segmentation")
     settings: dict[str, Any] = {"batch_size": config.batch_size, **measured.settings}
     if not by_point:
@@ -104,34 +118,41 @@ class _Made(Dataset[Any]):
         return self.make(index)
 
 
-def _share(part: _Part, data: DataConfig) -> Measured:
+def _share(part: _Part, config: ValidateConfig) -> Measured:
     """What this process looks at: every sample of ``part`` is in the share of one process."""
     share = slice(distributed.rank(), None, distributed.world_size())
     settings = dict(part.settings)
-    if "groups" in settings:  # which go by the place of a sample: none may be left out
+    if "groups" in settings:
         settings["groups"] = settings["groups"][share]
-        data = dataclasses.replace(data, bad_files="raise")
-    left_out: list[str] = []
-    numbers = range(len(part.samples))[share]  # type: ignore[arg-type]
-    return Measured(_read(part.samples, numbers, data, left_out), part.name, part.protocol, settings, left_out)
+    count, left_out = len(part.samples), list[BadFile]()  # type: ignore[arg-type]
+    bad_files = BadFiles(None, count, limit=1)
+    if distributed.rank() == 0:
+        listed = Path(config.out).with_suffix(".bad_files.txt") if config.out else None
+        if listed:
+            listed.unlink(missing_ok=True)  # of a measurement before
+        bad_files = BadFiles(listed, count)
+    samples = _read(part.samples, range(count)[share], config.data, bad_files, left_out)
+    return Measured(samples, part.name, part.protocol, settings, bad_files, left_out)
 
 
-def _read(samples: Any, numbers: range, data: DataConfig, left_out: list[str]) -> Iterator[Any]:
+def _read(
+    samples: Any, numbers: range, data: DataConfig, bad_files: BadFiles, left_out: list[BadFile]
+) -> Iterator[Any]:
     """The samples ``numbers``, read by ``data.workers`` processes; a bad file is skipped only if that is wanted.
 
     Raises:
-        InputError: a file is bad, and that is not wanted.
+        InputError: a file is bad, and that is not wanted, or too many are.
     """
     path_of = getattr(samples, "path_of", "sample {}".format)
     guarded = GuardedDataset(samples, "skip", path_of, data.timeout or None)
     for sample, bad in DataLoader(guarded, batch_size=None, sampler=numbers, num_workers=data.workers):
         for file in bad:
             if data.bad_files == "raise":
-                raise InputError(
-                    f"{file.path} cannot be read: {file.reason} (data.bad_files 'skip' goes on without it)"
-                )
+                without = " (data.bad_files 'skip' goes on without it)" if "bad_files" in LOOKED_AT[data.name] else ""
+                raise InputError(f"{file.path} cannot be read: {file.reason}{without}")
             log.warning("%s is left out: %s", file.path, file.reason)
-            left_out.append(file.path)
+        left_out += bad
+        bad_files.add(bad)
         if sample is not None:
             yield sample
 

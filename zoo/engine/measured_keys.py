@@ -50,6 +50,11 @@ def refuse_unused(config: ValidateConfig, task: str) -> None:
         if key not in LOOKED_AT[name]:
             reason = _DECIDED.get(key, f"nothing is decided by it on data.name {name!r}")
             raise InputError(f"data.{key} has no effect on a measurement: {reason}; leave it out")
+    if config.data.bad_files == "resample":
+        raise InputError(
+            "data.bad_files resample is for training: here another sample, in the place of a bad one, would count "
+            "twice; take skip"
+        )
     given = _given(config, ValidateConfig(config.model))
     if "split" in given and "val" in LOOKED_AT[name]:
         raise InputError("split has no effect here: data.val says what is measured on; leave it out")

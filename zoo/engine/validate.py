@@ -14,6 +14,7 @@ import torch
 from zoo.create import create_model
 from zoo.data.kitti import read_frame_ids
 from zoo.data.kitti_frustum import KittiFrustums
+from zoo.data.outputs import check_output
 from zoo.engine import distributed
 from zoo.engine.config import ValidateConfig
 from zoo.engine.data import named
@@ -27,26 +28,28 @@ from zoo.registry import architecture_task
 
 
 def validate(config: ValidateConfig) -> tuple[Evaluation, str]:
-    """Measure a model; with ``config.out`` the figures are written, and the confusion matrix beside them as PNG.
+    """Measure a model; with ``config.out`` the figures are written.
 
+    Beside them come the confusion matrix, as PNG, and the list of the files that were left out, if there are any.
     Of the processes that torchrun started each measures a share of the samples; the figures are those of one process.
 
     Returns:
         The figures, and on what they were measured.
 
     Raises:
-        InputError: the data cannot be read, do not suit the model, or a key of the configuration has no effect.
+        InputError: the data cannot be read, do not suit the model, or a key of the configuration has no effect; or the
+            figures cannot be written.
         CheckpointError: the weights are damaged.
         UnknownNameError: nothing bears the name of the model.
     """
-    if config.out and Path(config.out).suffix != ".json":
-        raise InputError(f"--out {config.out} does not end in .json: the figures are written as JSON")
     device = distributed.local_device(config.device)
     with distributed.joined(device):
         return _validate(config, device)
 
 
 def _validate(config: ValidateConfig, device: torch.device) -> tuple[Evaluation, str]:
+    if config.out and distributed.rank() == 0:
+        check_output(config.out, (".json",))
     model: Any = create_model(config.model, pretrained=config.checkpoint is None, checkpoint=config.checkpoint)
     model.to(device)
     if architecture_task(model.spec.architecture) == "object_detection":
@@ -55,8 +58,7 @@ def _validate(config: ValidateConfig, device: torch.device) -> tuple[Evaluation,
         measured = open_measured(config, model.spec)
         measured_on = measured.name
         evaluation = evaluate(model, measured.samples, measured.protocol, **measured.settings)
-        if left_out := distributed.gather(measured.left_out):
-            evaluation.settings["left_out"] = sorted(left_out)
+        evaluation.settings["num_left_out"] = measured.count_left_out()
     evaluation = dataclasses.replace(
         evaluation, settings={"data": measured_on, "command": shlex.join(sys.argv), **evaluation.settings}
     )
