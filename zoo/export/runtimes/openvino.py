@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -119,8 +120,9 @@ class OpenVINOSession:
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         """The outputs of the network."""
+        # NumPy makes copies on this thread alone; those of PyTorch spin for a while and would take the runtime's time.
         arrays = {
-            name: inputs[position].detach().to("cpu", dtype).contiguous().numpy()
+            name: np.ascontiguousarray(inputs[position].detach().to("cpu", dtype).numpy())
             for position, name, dtype in self._inputs
         }
         if not hasattr(self._own, "request"):
