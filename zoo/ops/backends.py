@@ -55,9 +55,8 @@ def implementation(device: torch.device) -> ModuleType:
     global _warned
     if _instead is not None:
         return _instead
-    if (
-        getattr(forward_ad, "_current_level", -1) >= 0
-    ):  # forward-mode derivatives pass by compiled operators, and would be lost
+    # Forward-mode derivatives pass by compiled operators, and would be lost.
+    if getattr(forward_ad, "_current_level", -1) >= 0:
         return reference
     chosen = _chosen(device)
     if chosen is reference and not _warned and not torch.compiler.is_compiling():
