@@ -8,7 +8,7 @@
 namespace zoo {
 
 constexpr int64_t most_rows = 16, most_columns = 64;  // of a tile on any machine
-constexpr int64_t line = 64, page = 4096;             // bytes
+constexpr int64_t line = 64;                          // bytes
 
 inline int64_t round_up(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
 

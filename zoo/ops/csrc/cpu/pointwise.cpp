@@ -62,7 +62,7 @@ struct Output {
 };
 
 // The pixels [begin, end) of channels-last frames as rows of a matrix: as they lie, where they can be read that way,
-// else in `room`, `stride` apart. Rows a multiple of a page apart would drive each other out of the first cache.
+// else in `room`, `stride` apart.
 template <typename W, typename T>
 Pieces<W> pieces_of(const ShiftedFrames<const T>& x, int64_t begin, int64_t end, int64_t rows, W* room,
                     int64_t stride) {
@@ -71,7 +71,7 @@ Pieces<W> pieces_of(const ShiftedFrames<const T>& x, int64_t begin, int64_t end,
     bool lie_well = end - begin == rows && x.shares.size() <= most_pieces;
     for (size_t i = 0; i < x.shares.size() && lie_well; ++i) {
       const Share<const T>& share = x.shares[i];
-      lie_well = share.channels * sizeof(T) % page != 0 && x.in_one_piece(share, begin, end, share.begin, &pieces[i].a);
+      lie_well = x.in_one_piece(share, begin, end, share.begin, &pieces[i].a);
       pieces[i].a_step = share.channels;
       pieces[i].depth = share.end - share.begin;
     }
@@ -94,19 +94,25 @@ void multiply(const ShiftedFrames<T>& out, const ShiftedFrames<const T>& x, cons
   empty.tile.low = static_cast<W>(low);
   empty.tile.high = static_cast<W>(high);
   if (x.channels_last) {
-    // Rows are pixels: as many tiles of them at a time as stay in the second cache.
-    constexpr int64_t most_tiles = 16;
-    const int64_t tiles = std::clamp<int64_t>((int64_t{1} << 15) / (product.rows * depth), 1, most_tiles);
-    const int64_t block = tiles * product.rows, blocks = (pixels + block - 1) / block;
+    // Rows are pixels: as many tiles of them at a time as stay in the second cache, and the more of them the larger the
+    // weight, which every block reads as a whole.
+    constexpr int64_t most_tiles = 32;
+    const int64_t values = std::clamp<int64_t>(channels * depth / 8, 1 << 15, 1 << 17);
+    const int64_t tiles_at_once = std::clamp<int64_t>(values / (product.rows * depth), 1, most_tiles);
+    const int64_t tiles = (pixels + product.rows - 1) / product.rows;
     const auto panels = pack_panels<W>(weight, product.cols);
-    parallel(blocks, block * (depth + channels), [&](int64_t begin, int64_t end) {
+    parallel(tiles, product.rows * (depth + channels), [&](int64_t begin, int64_t end) {
+      // Evenly: for a small rest, all panels would be read once more.
+      const int64_t parts = (end - begin + tiles_at_once - 1) / tiles_at_once;
+      const int64_t block = (end - begin + parts - 1) / parts * product.rows;
       Output<T, W> output = empty;
       DenseTile<W>& tile = output.tile;
       const auto a = room<W>(block * stride);
       std::fill_n(a.get(), block * stride, W(0));
       std::array<Pieces<W>, most_tiles> pieces;
-      for (int64_t m = begin * block; m < std::min(end * block, pixels); m += block) {
-        const int64_t last = std::min(m + block, pixels);
+      const int64_t last_pixel = std::min(end * product.rows, pixels);
+      for (int64_t m = begin * product.rows; m < last_pixel; m += block) {
+        const int64_t last = std::min(m + block, last_pixel);
         for (int64_t i = m, k = 0; i < last; i += product.rows, ++k)
           pieces[k] =
               pieces_of(x, i, std::min(i + product.rows, last), product.rows, a.get() + (i - m) * stride, stride);
