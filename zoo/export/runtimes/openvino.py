@@ -23,6 +23,7 @@ HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # OpenVINO would choose 
 PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "u8": "int8", "i8": "int8"}
 TYPES = {"f32": torch.float32, "i64": torch.int64}
 NAMES = "zoo_inputs"  # of the network, in order: OpenVINO forgets those that nothing uses
+SIZES = "zoo_sizes"  # of these inputs in the example that the network was exported with
 HEAVY = {"Convolution", "FullyConnected", "MatMul"}
 
 
@@ -38,7 +39,7 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     model = read(_onnx(network, example))
     if precision == "int8":
         model = quantized_openvino(network, model)
-    session = OpenVINOSession(model, list(network.signature.inputs), precision, num_threads)
+    session = OpenVINOSession(model, list(network.signature.inputs), precision, num_threads, [x.shape for x in example])
     if session.precision != precision:
         raise ZooError(f"OpenVINO computes in {session.precision} on this processor, not in {precision}: ask for that")
     return session
@@ -53,6 +54,7 @@ def write(path: Path, network: Network, example: Sequence[Tensor], about: str) -
         model = quantized_openvino(network, model)
     model.set_rt_info(about, [ABOUT])
     model.set_rt_info(",".join(network.signature.inputs), [NAMES])
+    model.set_rt_info(";".join(",".join(map(str, x.shape)) for x in example), [SIZES])
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
@@ -60,10 +62,13 @@ def load(path: Path, num_threads: int | None) -> tuple[OpenVINOSession, str | No
     """See :class:`zoo.export.files.FileRuntime`."""
     try:
         model = read(str(path))
-        known = [model.get_rt_info([key]).astype(str) if model.has_rt_info([key]) else None for key in (ABOUT, NAMES)]
-        names = known[1].split(",") if known[1] else [each.get_any_name() for each in model.inputs]
-        return OpenVINOSession(model, names, "fp32", num_threads), known[0]
-    except ZooError as error:
+        about, named, sized = (
+            model.get_rt_info([key]).astype(str) if model.has_rt_info([key]) else "" for key in (ABOUT, NAMES, SIZES)
+        )
+        names = named.split(",") if named else [each.get_any_name() for each in model.inputs]
+        sizes = [[int(size) for size in each.split(",")] for each in sized.split(";")] if sized else []
+        return OpenVINOSession(model, names, "fp32", num_threads, sizes), about or None
+    except (ZooError, ValueError, IndexError) as error:  # the last two where somebody changed what the file says
         raise CheckpointError(f"{path}: {error}; export it again, and keep the .bin beside it") from error
 
 
@@ -98,25 +103,31 @@ class OpenVINOSession:
         names: of the inputs that it is called with.
         precision: what it is asked to compute in.
         num_threads: by default those of PyTorch.
+        sizes: of the inputs as they come most often. OpenVINO is faster where it knows them beforehand; other sizes
+            have a model of their own, compiled at the first call with one.
 
     Attributes:
         precision: what its layers really compute in.
     """
 
-    def __init__(self, model: Any, names: Sequence[str], precision: str, num_threads: int | None):
-        import openvino
-
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
-        settings["INFERENCE_NUM_THREADS"] = num_threads or torch.get_num_threads()
-        try:
-            self._compiled: Any = openvino.Core().compile_model(model, "CPU", settings)
-        except RuntimeError as error:
-            raise _cannot("run", error) from error
-        types = {each.get_any_name(): _type_of(each) for each in self._compiled.inputs}
+    def __init__(
+        self,
+        model: Any,
+        names: Sequence[str],
+        precision: str,
+        num_threads: int | None,
+        sizes: Sequence[Sequence[int]] = (),
+    ):
+        self._model, self._threads = model, num_threads or torch.get_num_threads()
+        self._hint = _hint(precision)
+        types = {each.get_any_name(): _type_of(each) for each in model.inputs}
         self._inputs = [(position, name, types[name]) for position, name in enumerate(names) if name in types]
-        self._outputs = range(len(self._compiled.outputs))
+        self._outputs = range(len(model.outputs))
+        self._sizes = [list(sizes[position]) for position, *_ in self._inputs] if sizes else None
+        self._compiling = threading.Lock()
+        self._compiled: dict[bool, Any] = {}  # by whether it is for these sizes
         self._own = threading.local()  # a request holds the outputs of one call: every thread has its own
-        self.precision = computed_in(self._compiled)
+        self.precision = computed_in(self._compile(sized=self._sizes is not None))
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         """The outputs of the network."""
@@ -125,13 +136,48 @@ class OpenVINOSession:
             name: np.ascontiguousarray(inputs[position].detach().to("cpu", dtype).numpy())
             for position, name, dtype in self._inputs
         }
-        if not hasattr(self._own, "request"):
-            self._own.request = self._compiled.create_infer_request()
+        request = self._request(sized=[list(inputs[position].shape) for position, *_ in self._inputs] == self._sizes)
         try:
-            found = self._own.request.infer(arrays, share_inputs=True, share_outputs=False)
+            found = request.infer(arrays, share_inputs=True, share_outputs=False)
         except RuntimeError as error:
             raise _cannot("run", error) from error
         return [torch.from_numpy(found[index]) for index in self._outputs]
+
+    def _request(self, sized: bool) -> Any:
+        if not hasattr(self._own, "requests"):
+            self._own.requests = {}
+        if sized not in self._own.requests:
+            self._own.requests[sized] = self._compile(sized).create_infer_request()
+        return self._own.requests[sized]
+
+    def _compile(self, sized: bool) -> Any:
+        import openvino
+
+        settings = {
+            "INFERENCE_PRECISION_HINT": self._hint,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": self._threads,
+        }
+        with self._compiling:
+            if sized not in self._compiled:
+                model = self._model
+                try:
+                    if sized:
+                        names = [name for _, name, _ in self._inputs]
+                        model = model.clone()
+                        model.reshape(dict(zip(names, self._sizes or [], strict=True)))
+                    self._compiled[sized] = openvino.Core().compile_model(model, "CPU", settings)
+                except RuntimeError as error:
+                    raise _cannot("run", error) from error
+            return self._compiled[sized]
+
+
+def _hint(precision: str) -> str:
+    """In int8, what stays a floating point number may have half the bits where the processor computes in them."""
+    import openvino
+
+    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bf16" if precision == "int8" and "BF16" in able else HINTS[precision]
 
 
 def _cannot(do: str, error: RuntimeError) -> ZooError:
