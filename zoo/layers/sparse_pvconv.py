@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from zoo import ops
 from zoo.layers.cloud import Positions, cloud_of
 from zoo.layers.pvconv import PVConv, SqueezeExcitation3d
+from zoo.layers.replace import replace_modules
 from zoo.layers.sparse_costs import dense_branch, measure, products
 from zoo.ops.autocast import is_autocast
 
@@ -146,9 +147,7 @@ def sparse_voxel_branches(model: nn.Module) -> nn.Module:
         raise ValueError("sparse voxel branches are for inference: call model.eval() first")
     if isinstance(model, PVConv):
         return SparsePVConv(model)
-    for name, module in list(model.named_modules()):
-        if isinstance(module, PVConv):
-            model.set_submodule(name, SparsePVConv(module))
+    replace_modules(model, lambda module: SparsePVConv(module) if isinstance(module, PVConv) else None)
     return model
 
 
