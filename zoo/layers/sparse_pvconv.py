@@ -80,9 +80,10 @@ class SparsePVConv(nn.Module):
     def voxel_branch(self, features: Tensor, plan: ops.VoxelPlan) -> Tensor:
         """Features [B, C, N] of a plan's points to [B, C', N], the cheaper way."""
         dtype = torch.get_autocast_dtype(features.device.type) if is_autocast(features) else features.dtype
+        choice = self.choice
         if not torch.compiler.is_compiling():
-            self.choice = self._choose(features, plan, dtype)
-        if not self.choice.sparse:
+            choice = self.choice = self._choose(features, plan, dtype)
+        if not choice.sparse:  # of this batch: another thread may have noted down another by now
             return dense_branch(features, plan, self.dense_layers)
         return self.sparse_branch(features.to(dtype), plan)
 
@@ -105,7 +106,11 @@ class SparsePVConv(nn.Module):
 
     def _choose(self, features: Tensor, plan: ops.VoxelPlan, dtype: torch.dtype) -> Choice:
         batch, _, num_points = features.shape
-        wants_gradient = torch.is_grad_enabled() and features.requires_grad
+        wants_gradient = torch.is_grad_enabled() and (
+            features.requires_grad or any(parameter.requires_grad for parameter in self.dense.parameters())
+        )
+        if wants_gradient:
+            self._branches.clear()  # what learns will be other weights
         if wants_gradient or features.device.type != "cpu" or ops.backend() != "native" or dtype == torch.float64:
             return Choice(sparse=False)
         with_mean = self.excitation is not None
