@@ -10,7 +10,6 @@ allocated on top of the inputs. Peers that are not installed are left out.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-import zoo
 from zoo import ops
 from zoo.bench.cases import Case, rows_of
 from zoo.bench.machine import machine
+from zoo.bench.network_cases import NETWORKS, network_case
 from zoo.bench.peers import load_module, mean_by_index_add, optional, search_by_open3d, shift_by_slices
 from zoo.bench.tables import write_tables
 from zoo.bench.timing import Call, copy_bandwidth
@@ -32,19 +31,6 @@ from zoo.cli import exit_code
 from zoo.errors import InputError
 from zoo.ops import reference
 
-NETWORKS = {
-    "pvcnn_part_c1": (1, 6, 2048),
-    "pvcnn_sem_c1": (1, 9, 4096),
-    "pvcnn_sem_c0p25": (1, 9, 4096),
-    "pvcnnpp_sem_c1": (1, 9, 8192),
-    "pvcnn_cls_c1": (1, 3, 2048),
-    "frustum_pvcnne": (1, 4, 1024),
-    "pointnet2_part_ssg": (1, 6, 2048),
-    "pointnet2_part_msg": (1, 6, 2048),
-    "tsm_resnet50": (1, 8, 3, 224, 224),
-    "tsm_mobilenetv2": (1, 8, 3, 224, 224),
-    "tsm_mobilenetv2_online": (1, 8, 3, 224, 224),
-}
 SAMPLING = ((1, 4096, 1024), (1, 100_000, 4096), (8, 4096, 1024))  # batch, points, samples
 SHIFTED_CONVS = ((256, 64, 56), (512, 128, 28), (1024, 256, 14), (2048, 512, 7), (24, 144, 56), (64, 384, 14))
 MANY_POINTS = 50_000  # with more, what looks at all of them for every sample is left out
@@ -328,25 +314,7 @@ def add_backward(
 
 def add_networks(bench: Bench) -> None:
     """All networks."""
-    for name, size in NETWORKS.items():
-        add_network(bench, name, *size)
-
-
-def add_network(bench: Bench, name: str, *size: int) -> None:
-    """A whole network with the compiled operators, and with plain PyTorch ones."""
-    model = zoo.create_model(name).eval().to(bench.device)
-    inputs: tuple[Tensor, ...] = (torch.rand(size, device=bench.device) * 2 - 1,)
-    if "_part" in name or "frustum" in name:  # what shape the cloud has, or what is looked for
-        inputs += (torch.zeros(size[0], dtype=torch.int64, device=bench.device),)
-
-    @torch.inference_mode()
-    def forward(backend: str) -> None:
-        os.environ["ZOO_OPS"] = backend
-        model(*inputs)
-        os.environ["ZOO_OPS"] = "auto"
-
-    calls: dict[str, Call] = {"call": lambda: forward("auto"), "reference": lambda: forward("reference")}
-    bench.add(name, " x ".join(map(str, size)), 0, calls)
+    bench.cases += [network_case(name, bench.device) for name in NETWORKS]
 
 
 BATCHED = ("voxels", "neighbors")

@@ -26,6 +26,7 @@ from zoo.bench.timing import CLOCKS, Call, interleave, peak_memory
 from zoo.cli import exit_code
 from zoo.errors import InputError
 from zoo.export import fast_copy
+from zoo.layers.replace import replace_modules
 from zoo.layers.temporal_shift import TemporalShift
 
 NETWORKS = ("resnet50", "mobilenetv2")
@@ -48,11 +49,14 @@ def create(network: str, way: str) -> nn.Module:
     torch.manual_seed(0)
     model: nn.Module = zoo.create_model(f"{'tsn' if way == 'TSN' else 'tsm'}_{network}")
     if way == "slices":
-        for name, module in list(model.named_modules()):
-            if type(module) is TemporalShift:
-                slices = ShiftBySlices(module.net, module.context, module.index, module.shift_div, module.direction)
-                model.set_submodule(name, slices)
+        replace_modules(model, _by_slices)
     return model
+
+
+def _by_slices(module: nn.Module) -> nn.Module | None:
+    if type(module) is not TemporalShift:
+        return None
+    return ShiftBySlices(module.net, module.context, module.index, module.shift_div, module.direction)
 
 
 def call_of(network: str, way: str, mode: str, options: argparse.Namespace) -> Call:

@@ -25,7 +25,7 @@ import zoo
 from zoo.bench import clouds
 from zoo.bench.machine import machine
 from zoo.bench.memory import apart, available_mb, most_above
-from zoo.bench.peers import optional
+from zoo.bench.peers import optional, with_plain_operators
 from zoo.bench.sparse_plots import PANELS, write_sparse_plot
 from zoo.bench.tables import write_tables
 from zoo.bench.timing import WARM_UP, Call, interleave_quietly, medians
@@ -35,8 +35,6 @@ from zoo.layers.cloud import Cloud
 from zoo.layers.pvconv import PVConv
 from zoo.layers.sparse_costs import dense_branch
 from zoo.layers.sparse_pvconv import SparsePVConv
-from zoo.ops import reference
-from zoo.ops.backends import computed_by
 
 CHANNELS, RESOLUTION, POINTS = 64, 32, 2048  # of the voxel branch alone
 RESOLUTIONS = (16, 32, 64, 128, 256)
@@ -182,12 +180,6 @@ def network_calls(model: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Cal
         "as created": partial(model, *inputs),
         "sparse bf16": partial(zoo.optimize(model, inputs, runtime="eager", precision="bf16"), *inputs),
     }
-
-
-def with_plain_operators(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """One call with the reference operators."""
-    with computed_by(reference):
-        model(*inputs)
 
 
 def peer_call(peer: Any, points: Tensor) -> Call:

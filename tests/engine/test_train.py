@@ -253,6 +253,27 @@ def test_a_number_out_of_its_range_is_named(key, value, wanted, tmp_path, monkey
     assert capsys.readouterr().err == f"error: {key[2:]} is {value}: give a number of {wanted}\n"
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("--optim.milestones", [0.5, 2.0], "0 to 1"),
+        ("--optim.class_weights", [1.0, -1.0], "0 or more"),
+        ("--data.std", (0.0, 1.0, 1.0), "1e-06 or more"),
+        ("--data.draw.plain", 2.0, "0 to 1"),
+    ],
+)
+def test_a_list_with_a_number_out_of_its_range_is_named(key, value, wanted, tmp_path, monkeypatch, capsys):
+    given = list(value) if isinstance(value, tuple) else value
+    assert run(monkeypatch, *tabletop_run(tmp_path, key, given)) == 2
+    error = capsys.readouterr().err
+    assert f"{key[2:]} is {value}: give " in error and f" of {wanted}" in error
+
+
+def test_a_device_that_holds_no_numbers_is_refused(tmp_path, monkeypatch, capsys):
+    assert run(monkeypatch, *tabletop_run(tmp_path, "--system.device", "meta")) == 2
+    assert "there is no device 'meta' here" in capsys.readouterr().err
+
+
 def test_one_class_alone_is_refused(tmp_path, monkeypatch, capsys):
     clouds = write_clouds(tmp_path / "clouds")
     shutil.rmtree(clouds / "round")

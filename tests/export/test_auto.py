@@ -42,6 +42,11 @@ def test_what_optimize_cannot_do_is_told_in_a_sentence():
     ]:
         with pytest.raises(InputError, match=word):
             zoo.optimize(model, torch.rand(1, 3, 20), "eager", **options)
+    with pytest.raises(InputError, match="tensors, not ndarray"):
+        zoo.optimize(model, torch.rand(1, 3, 20).numpy(), "eager")
+    online = zoo.create_model("tsm_mobilenetv2_online", num_classes=3)
+    with pytest.raises(InputError, match=r"a clip \[B, T, C, H, W\], not \[3, 32, 32\]"):
+        zoo.optimize(online, torch.rand(3, 32, 32), "eager")
 
 
 def test_a_model_keeps_the_modes_of_its_layers():

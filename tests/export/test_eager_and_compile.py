@@ -59,6 +59,8 @@ def test_an_online_model_follows_streams(runtime):
             fast_logits, fast_state = fast.step(frame, fast_state)
             torch.testing.assert_close(fast_logits, logits, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(fast(clips), model(clips), rtol=1e-3, atol=1e-4)
+    with pytest.raises(InputError, match="takes a clip"):
+        fast(clips.numpy())
 
 
 def test_bfloat16_is_close_and_comes_back_as_float32():
@@ -109,6 +111,8 @@ def test_mistakes_are_told_in_a_sentence():
     fast = zoo.optimize(model, inputs, runtime="eager")
     with pytest.raises(InputError, match=r"points must have the shape \[B, 3, N\], not \[1, 4, 9\]"):
         fast(torch.zeros(1, 4, 9))
+    with pytest.raises(InputError, match="points must be a tensor, not list"):
+        fast([[0.0]])
     with pytest.raises(InputError, match="has no state"):
         fast.initial_state()
 

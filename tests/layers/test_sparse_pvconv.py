@@ -136,7 +136,7 @@ def test_clouds_that_touch_the_border(always_sparse: None) -> None:
 
 @native_only
 def test_the_cheaper_way_is_taken_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = sparse_voxel_branches(PVConv(8, 8, 16).eval())
+    layer = sparse_voxel_branches(PVConv(8, 8, 16).eval().requires_grad_(False))
     features, points = torch.randn(1, 8, 50), torch.randn(1, 3, 50)
     for cost, way in ((1e-9, "sparse"), (1.0, "dense")):
         monkeypatch.setattr(sparse_pvconv, "measure", lambda *_, cost=cost: Costs(1e-3, 0.0, cost))
@@ -154,7 +154,7 @@ def test_costs_are_measured() -> None:
 
 @native_only
 def test_one_point_is_cheap_and_a_full_grid_is_not() -> None:
-    layer = sparse_voxel_branches(PVConv(32, 32, 16).eval())
+    layer = sparse_voxel_branches(PVConv(32, 32, 16).eval().requires_grad_(False))
     layer(torch.randn(1, 32, 1), torch.randn(1, 3, 1))
     one_point = layer.choice
     assert one_point.sparse and one_point.seconds < one_point.dense_seconds
@@ -173,6 +173,22 @@ def test_gradients_take_the_dense_way() -> None:
         grads.append(features.grad)
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-3, atol=1e-4)
     assert not sparse.choice.sparse
+
+
+def test_weights_learn_the_dense_way_and_are_prepared_anew(always_sparse: None) -> None:
+    layer = sparse_voxel_branches(random_statistics(PVConv(4, 8, 6)))
+    features, points = torch.randn(1, 4, 40), torch.randn(1, 3, 40)
+    with torch.no_grad():
+        before = layer(features, points)
+    layer(features, points).square().sum().backward()
+    conv = layer.dense[0]
+    assert not layer.choice.sparse and conv.weight.grad is not None
+    with torch.no_grad():
+        conv.weight.sub_(conv.weight.grad)
+        after = layer(features, points)
+        layer._branches.clear()
+        assert_same(after, layer(features, points))
+    assert (after - before).abs().max() > 1e-3
 
 
 @native_only

@@ -100,5 +100,11 @@ def test_strange_streams_and_models_of_clips_are_refused(model):
         Streams(model, 2).step({2: frames(1)[0][0]})
     with pytest.raises(InputError, match="from 0 to 1"):
         Streams(model, 2).reset(-1)
+    with pytest.raises(InputError, match="one size"):
+        Streams(model, 2).step({0: frames(1)[0][0], 1: frames(1)[0][0][:, 1:]})
+    with pytest.raises(InputError, match="are tensors"):
+        Streams(model).step({0: frames(1)[0][0].numpy()})
+    with pytest.raises(InputError, match="at least 1, not 0"):
+        Streams(model, 0)
     with pytest.raises(InputError, match="whole clips"):
         Streams(zoo.create_model("tsm_resnet18"))

@@ -38,6 +38,13 @@ def small(name: str, **arguments: Any) -> Any:
     return build(name, width_multiplier=0.25, **arguments)
 
 
+@pytest.mark.parametrize("name", ["pvcnn_cls_c1", "pvcnnpp_sem_c1", "frustum_pvcnne"])
+def test_a_factor_that_leaves_nothing_is_refused(name: str) -> None:
+    for factor in ("width_multiplier", "voxel_resolution_multiplier"):
+        with pytest.raises(ValueError, match=f"{factor} is 0.001, which leaves nothing of one of the layers: raise it"):
+            build(name, **{factor: 0.001})
+
+
 def inputs_for(name: str, batch: int = 2, num_points: int = 40) -> tuple[Tensor, ...]:
     task = architecture_task(name)
     points = torch.rand(batch, CHANNELS[task], num_points, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -115,6 +116,14 @@ def test_compiled_operators_that_are_wanted_but_not_built_are_an_error(tmp_path:
 def test_what_is_no_tensor_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="furthest_point_sample: points must be a tensor, not list"):
         ops.furthest_point_sample([[0.0, 1.0]], 1)  # type: ignore[arg-type]
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    assert torch.equal(ops.temporal_shift(FRAMES, np.int64(4)), ops.temporal_shift(FRAMES, 4))
+    points = torch.rand(1, 3, 9)
+    assert torch.equal(ops.furthest_point_sample(points, np.int32(5)), ops.furthest_point_sample(points, 5))
+    with pytest.raises(ValueError, match="a whole number of at least 1"):
+        ops.temporal_shift(FRAMES, np.True_)
 
 
 def test_a_parameter_is_not_overwritten_by_a_shift_in_place() -> None:

@@ -79,6 +79,7 @@ def test_autocast_computes_in_its_type_and_gives_gradients_in_float32(dtype: tor
         (lambda: ops.shifted_pointwise_conv(FRAMES, WEIGHT, None, 4, 8, "up"), "not 'up'"),  # type: ignore[arg-type]
         (lambda: ops.shifted_pointwise_conv(FRAMES, WEIGHT[:, :5], None, 4), "for 5 channels, and x has 8"),
         (lambda: ops.shifted_pointwise_conv(FRAMES, torch.rand(3, 8, 3, 3), None, 4), r"weight must .*\[O, C\]"),
+        (lambda: ops.shifted_pointwise_conv(FRAMES, None, None, 4), "weight must be a tensor, not NoneType"),  # type: ignore[arg-type]
         (lambda: ops.shifted_pointwise_conv(FRAMES, WEIGHT, torch.rand(4), 4), "4 values for 3 channels"),
         (lambda: ops.shifted_pointwise_conv(FRAMES, WEIGHT.double(), None, 4), "one dtype"),
         (lambda: ops.shifted_pointwise_conv(FRAMES, WEIGHT.to("meta"), None, 4), "one device"),

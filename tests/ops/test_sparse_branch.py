@@ -169,8 +169,14 @@ def test_misuse_says_what_to_do() -> None:
         ops.sparse_voxel_branch(features.requires_grad_(), plan, branch)
     with pytest.raises(ValueError, match="must be"):
         ops.voxel_branch(torch.randn(3, 2, 3, 3, 3), torch.randn(3), torch.randn(4, 2, 3, 3, 3), torch.randn(4), 4)
-    with pytest.raises(ValueError, match="one floating dtype"):
+    with pytest.raises(ValueError, match="bias2 must be float32"):
         ops.voxel_branch(torch.randn(3, 2, 3, 3, 3), torch.randn(3), torch.randn(4, 3, 3, 3, 3), torch.ones(4).int(), 4)
+    with pytest.raises(ValueError, match="one dtype"):
+        ops.voxel_branch(
+            torch.randn(3, 2, 3, 3, 3), torch.randn(3), torch.randn(4, 3, 3, 3, 3), torch.ones(4).half(), 4
+        )
+    with pytest.raises(ValueError, match="weight1 must be a tensor, not NoneType"):
+        ops.voxel_branch(None, torch.randn(3), torch.randn(4, 3, 3, 3, 3), torch.ones(4), 4)  # type: ignore[arg-type]
 
 
 @modules

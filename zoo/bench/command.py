@@ -15,6 +15,7 @@ from zoo.bench.plan import Options, job_again, jobs_of, model_names, preset_jobs
 from zoo.bench.presets import PRESETS
 from zoo.bench.record import Report, read_report
 from zoo.bench.session import measure
+from zoo.data.outputs import check_folder
 from zoo.errors import InputError
 from zoo.export.optimize import Precision
 
@@ -72,6 +73,8 @@ def run(options: argparse.Namespace) -> int:
     """
     device = _checked_device(options.device)
     old = read_report(options.compare) if options.compare else None
+    for folder in filter(None, (options.out, options.plots)):
+        check_folder(folder)
     runtimes, absent = usable_runtimes(options.runtime)
     report = Report(machine(device), failures=list(absent))
     jobs = _jobs(options, runtimes, old)
@@ -100,13 +103,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _checked_device(device: str) -> str:
-    """The kind of ``device``, if it is here."""
-    kind = device.split(":")[0]
-    if kind not in ("cpu", "cuda"):
-        raise InputError(f"the device {device!r} cannot be measured: cpu and cuda can")
-    if kind == "cuda" and not torch.cuda.is_available():
+    """``device``, if it can be measured here."""
+    if device not in ("cpu", "cuda"):
+        raise InputError(
+            f"the device {device!r} cannot be measured: cpu and cuda can (CUDA_VISIBLE_DEVICES chooses a GPU)"
+        )
+    if device == "cuda" and not torch.cuda.is_available():
         raise InputError("there is no GPU: leave out --device cuda")
-    return kind
+    return device
 
 
 def _jobs(options: argparse.Namespace, runtimes: list[str], old: Report | None) -> list[Job]:

@@ -9,9 +9,11 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.errors import InputError
+from zoo.ops import reference
+from zoo.ops.backends import computed_by
 
 
 def shift_by_slices(x: Tensor, num_frames: int, shift_div: int) -> Tensor:
@@ -43,6 +45,12 @@ def search_by_open3d(centers: Tensor, points: Tensor, radius: float, num_neighbo
         search.hybrid_index(radius)
         found.append(search.hybrid_search(core.Tensor(around.T.contiguous().numpy()), radius, num_neighbors))
     return found
+
+
+def with_plain_operators(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """One call of a network of the zoo with the operators of plain PyTorch."""
+    with computed_by(reference):
+        model(*inputs)
 
 
 def optional(name: str) -> Any:

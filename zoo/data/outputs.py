@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,20 @@ def check_output(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Pat
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written: make the folder {path.parent} first")
     return path
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Make the folder ``path`` for files that are written later.
+
+    Raises:
+        InputError: it cannot be made, or nothing can be written there.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written to ({error.strerror}); choose another folder") from error
 
 
 @contextmanager

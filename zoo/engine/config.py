@@ -31,19 +31,23 @@ DataName = Literal[
 
 
 ANY = float("inf")
+LEAST = 1e-6  # of what is divided by, or shrinks a picture
 
 
 def _check_ranges(group: str, config: Any, **ranges: tuple[float, float]) -> None:
-    """See that numbers of ``config`` are in their ranges, ends included; None stands for what is usual.
+    """See that numbers of ``config``, or those of a list, are in their ranges, ends included; None is what is usual.
 
     Raises:
         InputError: one is not.
     """
     for key, (low, high) in ranges.items():
         value = getattr(config, key)
-        if value is not None and not low <= value <= high:
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if not all(number is None or low <= number <= high for number in numbers):
             wanted = f"{low:g} or more" if high == ANY else f"{low:g} to {high:g}"
-            raise InputError(f"{group}{key} is {value}: give a number of {wanted}")
+            raise InputError(
+                f"{group}{key} is {value}: give {'numbers' if numbers is value else 'a number'} of {wanted}"
+            )
 
 
 @dataclass
@@ -101,6 +105,9 @@ class DrawConfig:
     styles: list[Literal["dot", "stroke"]] = field(default_factory=lambda: ["dot", "stroke"])
     scale: tuple[float, float] = (0.9, 3.2)
     plain: float = 0.4
+
+    def __post_init__(self) -> None:
+        _check_ranges("data.draw.", self, scale=(LEAST, ANY), plain=(0, 1))
 
 
 @dataclass
@@ -180,7 +187,7 @@ class DataConfig:
         most_frames = WINDOW if self.sampling == "dense" else ANY
         one_or_more = dict.fromkeys(("image_size", "num_points", "samples_per_scene"), (1, ANY))
         none_or_more = dict.fromkeys(("fold", "timeout", "workers"), (0, ANY))
-        _check_ranges("data.", self, num_frames=(1, most_frames), **one_or_more, **none_or_more)
+        _check_ranges("data.", self, num_frames=(1, most_frames), std=(LEAST, ANY), **one_or_more, **none_or_more)
 
 
 @dataclass
@@ -237,8 +244,8 @@ class OptimConfig:
     freeze: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        shares = ("momentum", "layer_decay", "warmup", "label_smoothing", "ema")
-        none_or_more = ("lr", "lr_batch_size", "weight_decay", "gamma", "mixup", "cutmix", "grad_clip")
+        shares = ("momentum", "layer_decay", "warmup", "milestones", "label_smoothing", "ema")
+        none_or_more = ("lr", "lr_batch_size", "weight_decay", "gamma", "class_weights", "mixup", "cutmix", "grad_clip")
         ranges = dict.fromkeys(shares, (0, 1)) | dict.fromkeys(none_or_more, (0, ANY))
         _check_ranges("optim.", self, mutual=(1, ANY), accumulate=(1, ANY), **ranges)
 

@@ -91,6 +91,7 @@ def local_device(name: str) -> torch.device:
         device = torch.device(name)
         if device.type == "cuda":
             torch.cuda.set_device(device)
+        torch.zeros(1, device=device).cpu()  # "meta" holds no numbers
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"there is no device {name!r} here: take 'auto', which is a GPU where there is one") from error
     return device

@@ -57,11 +57,11 @@ class OptimizedModel:
             InputError: the model does not take these inputs.
         """
         if not self.signature.is_step:
-            if DRAWS in self.signature.inputs and len(inputs) == 2 and inputs[0].dim() == 3:
+            if DRAWS in self.signature.inputs and len(inputs) == 2 and _dims(inputs[0]) == 3:
                 inputs = (*inputs, draw(inputs[0]))  # as the model itself would
             outputs = self._run(inputs)
             return dict(zip(self.signature.outputs, outputs, strict=True)) if self.signature.gives_dict else outputs[0]
-        if len(inputs) != 1 or inputs[0].dim() != 5 or not inputs[0].shape[1]:
+        if len(inputs) != 1 or _dims(inputs[0]) != 5 or not inputs[0].shape[1]:
             raise InputError("an online model takes a clip [N, T, C, H, W], or frame by frame step(frame, state)")
         clip = inputs[0]
         state = self.initial_state(clip.shape[0])
@@ -106,3 +106,8 @@ class OptimizedModel:
 
     def _name(self) -> str:
         return str(getattr(self.spec, "name", type(self.model).__name__))
+
+
+def _dims(x: object) -> int | None:
+    """How many dimensions a tensor has; what is none has none."""
+    return x.dim() if isinstance(x, Tensor) else None

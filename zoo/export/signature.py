@@ -154,14 +154,19 @@ def example_inputs(model: Any, example: Any = None) -> tuple[Tensor, ...]:
             a clip, whose first frame is taken.
 
     Raises:
-        InputError: there is no example, and nothing is known about the model's input.
+        InputError: there is no example, and nothing is known about the model's input; or it is no such example.
     """
     inputs = _random_inputs(model) if example is None else example
     given = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    strange = [type(each).__name__ for each in given if not isinstance(each, Tensor)]
+    if strange or not given:
+        raise InputError(f"an example is what the model is called with, tensors, not {', '.join(strange) or 'nothing'}")
     if draws_points(model) and len(given) == 2:
         return (*given, draw(given[0]))
     if not is_online(model) or len(given) > 1:
         return given
+    if given[0].dim() not in (4, 5):
+        raise InputError(f"an example is a frame [B, C, H, W] or a clip [B, T, C, H, W], not {list(given[0].shape)}")
     frame = given[0][:, 0] if given[0].dim() == 5 else given[0]
     height, width = frame.shape[2:]
     return (frame, *model.initial_state(frame.shape[0], (height, width)))

@@ -13,7 +13,7 @@ class SqueezeExcitation3d(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        inner = channels // 8
+        inner = max(1, channels // 8)
         self.fc = nn.Sequential(
             nn.Linear(channels, inner, bias=False),
             nn.ReLU(inplace=True),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.layers.cloud import Positions
+from zoo.layers.replace import replace_modules
 from zoo.ops.autocast import is_autocast
 
 
@@ -65,9 +66,7 @@ class PointwiseProduct(PointwiseConv):
 
 def use_pointwise_products(model: nn.Module) -> None:
     """Put a :class:`PointwiseProduct` in the place of every :class:`PointwiseConv` of ``model``, which changes."""
-    for name, module in list(model.named_modules()):
-        if type(module) is PointwiseConv:
-            model.set_submodule(name, PointwiseProduct.of(module))
+    replace_modules(model, lambda module: PointwiseProduct.of(module) if type(module) is PointwiseConv else None)
 
 
 class SharedMLP(nn.Module):

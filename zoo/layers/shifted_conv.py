@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from zoo import ops
+from zoo.layers.replace import replace_modules
 from zoo.layers.temporal_shift import TemporalShift, is_pointwise
 from zoo.ops.pointwise import Activation
 
@@ -64,9 +65,10 @@ def use_shifted_convs(model: nn.Module) -> list[str]:
     Returns:
         the names of the modules that were replaced.
     """
-    names = []
-    for name, module in list(model.named_modules()):
+
+    def replacement(module: nn.Module) -> nn.Module | None:
         if type(module) is TemporalShift and is_pointwise(module.net):
-            model.set_submodule(name, ShiftedPointwiseConv.of(module))
-            names.append(name)
-    return names
+            return ShiftedPointwiseConv.of(module)
+        return None
+
+    return replace_modules(model, replacement)

@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from zoo import ops
 from zoo.layers.cloud import Positions, cloud_of
 from zoo.layers.pvconv import PVConv, SqueezeExcitation3d
+from zoo.layers.replace import replace_modules
 from zoo.layers.sparse_costs import dense_branch, measure, products
 from zoo.ops.autocast import is_autocast
 
@@ -79,9 +80,10 @@ class SparsePVConv(nn.Module):
     def voxel_branch(self, features: Tensor, plan: ops.VoxelPlan) -> Tensor:
         """Features [B, C, N] of a plan's points to [B, C', N], the cheaper way."""
         dtype = torch.get_autocast_dtype(features.device.type) if is_autocast(features) else features.dtype
+        choice = self.choice
         if not torch.compiler.is_compiling():
-            self.choice = self._choose(features, plan, dtype)
-        if not self.choice.sparse:
+            choice = self.choice = self._choose(features, plan, dtype)
+        if not choice.sparse:  # of this batch: another thread may have noted down another by now
             return dense_branch(features, plan, self.dense_layers)
         return self.sparse_branch(features.to(dtype), plan)
 
@@ -104,7 +106,11 @@ class SparsePVConv(nn.Module):
 
     def _choose(self, features: Tensor, plan: ops.VoxelPlan, dtype: torch.dtype) -> Choice:
         batch, _, num_points = features.shape
-        wants_gradient = torch.is_grad_enabled() and features.requires_grad
+        wants_gradient = torch.is_grad_enabled() and (
+            features.requires_grad or any(parameter.requires_grad for parameter in self.dense.parameters())
+        )
+        if wants_gradient:
+            self._branches.clear()  # what learns will be other weights
         if wants_gradient or features.device.type != "cpu" or ops.backend() != "native" or dtype == torch.float64:
             return Choice(sparse=False)
         with_mean = self.excitation is not None
@@ -146,9 +152,7 @@ def sparse_voxel_branches(model: nn.Module) -> nn.Module:
         raise ValueError("sparse voxel branches are for inference: call model.eval() first")
     if isinstance(model, PVConv):
         return SparsePVConv(model)
-    for name, module in list(model.named_modules()):
-        if isinstance(module, PVConv):
-            model.set_submodule(name, SparsePVConv(module))
+    replace_modules(model, lambda module: SparsePVConv(module) if isinstance(module, PVConv) else None)
     return model
 
 

@@ -27,8 +27,26 @@ class Scale(NamedTuple):
     normalize: bool = True
 
     def channels(self, paper: int) -> int:
-        """The paper's number of channels at this width."""
-        return int(self.width * paper)
+        """The paper's number of channels at this width.
+
+        Raises:
+            ValueError: there are none.
+        """
+        return _at_least_one(self.width * paper, "width_multiplier", self.width)
+
+    def voxels(self, paper: int) -> int:
+        """The paper's number of voxels along one side at this resolution.
+
+        Raises:
+            ValueError: there are none.
+        """
+        return _at_least_one(self.resolution * paper, "voxel_resolution_multiplier", self.resolution)
+
+
+def _at_least_one(size: float, name: str, factor: float) -> int:
+    if not size >= 1:
+        raise ValueError(f"{name} is {factor:g}, which leaves nothing of one of the layers: raise it")
+    return int(size)
 
 
 class Block(NamedTuple):
@@ -72,7 +90,7 @@ def point_layers(blocks: Iterable[Block], in_channels: int, scale: Scale) -> tup
             if resolution is None:
                 layers.append(SharedMLP(in_channels, [out_channels]))
             else:
-                side = int(scale.resolution * resolution)
+                side = scale.voxels(resolution)
                 layers.append(PVConv(in_channels, out_channels, side, scale.with_se, scale.normalize))
             in_channels = out_channels
             widths.append(out_channels)

@@ -44,6 +44,8 @@ class Streams:
         rules: Rules = PRESETS["plain"],
     ) -> None:
         spec = spec_of(model)
+        if num_streams < 1:
+            raise InputError(f"num_streams is at least 1, not {num_streams}")
         if not is_online(model):
             raise InputError(
                 f"{spec.name} sees whole clips and cannot follow a stream frame by frame: take an online model, "
@@ -72,13 +74,18 @@ class Streams:
             What is decided for each of them.
 
         Raises:
-            InputError: there is no such stream.
-            ValueError: a frame has another size than the streams.
+            InputError: there is no such stream, or the frames are no tensors of one size.
+            ValueError: the frames have another size than the streams.
         """
         numbers = sorted(frames)
         if not numbers:
             return {}
         self._check(*numbers)
+        shapes = {str(list(getattr(frames[number], "shape", ()))) for number in numbers}
+        if len(shapes) > 1 or not all(isinstance(frame, Tensor) for frame in frames.values()):
+            raise InputError(
+                f"frames are tensors [C, H, W] of one size, as the transform gives, not {', '.join(sorted(shapes))}"
+            )
         batch = torch.stack([frames[number] for number in numbers])
         if self._state:
             batch = batch.to(self._state[0].device)

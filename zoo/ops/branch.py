@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.ops.checks import FLOAT_TYPES, check_resolution
+from zoo.ops.checks import check_devices, check_dtypes, check_float, check_resolution
 
 TILE = 16  # output channels whose weights the kernels take together
-KERNEL = (3, 3, 3)
+SHAPES = "[C1, C, 3, 3, 3]", "[C1]", "[C2, C1, 3, 3, 3]", "[C2]"  # of the weights and biases
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,16 +72,16 @@ def voxel_branch(
         ValueError: the shapes or dtypes do not fit together.
     """
     check_resolution("voxel_branch", resolution)
-    tensors = (weight1, bias1, weight2, bias2)
-    fits = weight1.dim() == weight2.dim() == 5 and bias1.dim() == bias2.dim() == 1 and 0 not in weight1.shape
-    fits = fits and weight1.shape[2:] == weight2.shape[2:] == KERNEL and 0 not in weight2.shape
-    if not fits or (weight1.shape[0], weight2.shape[1], weight2.shape[0]) != (*bias1.shape, *bias1.shape, *bias2.shape):
-        shapes = ", ".join(str(list(x.shape)) for x in tensors)
-        raise ValueError(
-            f"voxel_branch: weights and biases must be [C1, C, 3, 3, 3], [C1], [C2, C1, 3, 3, 3], [C2], not {shapes}"
-        )
-    if len({(x.dtype, x.device) for x in tensors}) > 1 or weight1.dtype not in FLOAT_TYPES:
-        raise ValueError("voxel_branch: weights and biases must have one floating dtype and lie on one device")
+    tensors = {"weight1": weight1, "bias1": bias1, "weight2": weight2, "bias2": bias2}
+    for (name, x), shape in zip(tensors.items(), SHAPES, strict=True):
+        check_float("voxel_branch", name, x, shape)
+    check_dtypes("voxel_branch", **tensors)
+    check_devices("voxel_branch", **tensors)
+    middle, last = (bias.shape[0] for bias in (bias1, bias2))
+    channels = (*weight1.shape[:2], *weight2.shape[:2])
+    if 0 in channels or channels[0] != middle or channels[2:] != (last, middle):
+        shapes = ", ".join(str(list(x.shape)) for x in tensors.values())
+        raise ValueError(f"voxel_branch: weights and biases must be {', '.join(SHAPES)}, not {shapes}")
     wide = torch.promote_types(weight1.dtype, torch.float32)
     side = min(resolution, 3)
     constant = F.leaky_relu(bias1.to(wide), slopes[0]).view(1, -1, 1, 1, 1).expand(1, -1, side, side, side)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 FLOAT_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _INDEX_TYPES = (torch.int32, torch.int64)
-_WHOLE = (int, torch.SymInt)  # as a union it would be made anew in every call
+_WHOLE = (int, torch.SymInt, Integral)  # as a union it would be made anew in every call
 
 
 def check_float(operator: str, name: str, x: Tensor, shape: str) -> None:

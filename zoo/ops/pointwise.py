@@ -85,7 +85,7 @@ def _checked(
     operator: str, x: Tensor, weight: Tensor, bias: Tensor | None, activation: str
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The frames, the weight as [O, C] and the bias, in one type."""
-    if weight.dim() == 4 and weight.shape[2:] == (1, 1):
+    if isinstance(weight, Tensor) and weight.dim() == 4 and weight.shape[2:] == (1, 1):
         weight = weight.flatten(1)
     check_float(operator, "weight", weight, "[O, C]")
     if weight.shape[1] != x.shape[1]:
