@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from zoo import ops
 from zoo.bench.cases import Case, rows_of
 from zoo.bench.machine import machine
-from zoo.bench.network_cases import NETWORKS, network_case
+from zoo.bench.network_cases import NETWORKS, network_cases
 from zoo.bench.peers import load_module, mean_by_index_add, optional, search_by_open3d, shift_by_slices
 from zoo.bench.tables import write_tables
 from zoo.bench.timing import Call, copy_bandwidth
@@ -314,7 +314,7 @@ def add_backward(
 
 def add_networks(bench: Bench) -> None:
     """All networks."""
-    bench.cases += [network_case(name, bench.device) for name in NETWORKS]
+    bench.cases += [case for name in NETWORKS for case in network_cases(name, bench.device)]
 
 
 BATCHED = ("voxels", "neighbors")

@@ -25,9 +25,17 @@ NETWORKS: dict[str, tuple[int, ...]] = {
 """The sizes of what they are called with: clouds [B, C, N] or clips [N, T, C, H, W]."""
 
 
-def network_case(name: str, device: str) -> Case:
-    """A network of ``NETWORKS`` with random weights, on noise."""
-    model, size = create_model(name).eval().to(device), NETWORKS[name]
+def network_cases(name: str, device: str) -> list[Case]:
+    """A network of ``NETWORKS`` as it is created, and one for frames with its weights channels-last as well."""
+    layouts = [torch.contiguous_format]
+    if name.startswith("tsm_"):
+        layouts.append(torch.channels_last)
+    return [_case(name, device, layout) for layout in layouts]
+
+
+def _case(name: str, device: str, layout: torch.memory_format) -> Case:
+    """A network with random weights, on noise."""
+    model, size = create_model(name).eval().to(device, memory_format=layout), NETWORKS[name]
     inputs: tuple[Tensor, ...] = (torch.rand(size, device=device) * 2 - 1,)
     if "_part" in name or "frustum" in name:  # what shape the cloud has, or what is looked for
         inputs += (torch.zeros(size[0], dtype=torch.int64, device=device),)
@@ -40,4 +48,6 @@ def network_case(name: str, device: str) -> Case:
     def plain() -> None:
         with_plain_operators(model, inputs)
 
-    return Case(name, " x ".join(map(str, size)), {"call": call, "reference": plain})
+    shape = " x ".join(map(str, size))
+    described = f"{shape}, channels-last" if layout == torch.channels_last else shape
+    return Case(name, described, {"call": call, "reference": plain})
