@@ -35,7 +35,8 @@ def network_cases(name: str, device: str) -> list[Case]:
 
 def _case(name: str, device: str, layout: torch.memory_format) -> Case:
     """A network with random weights, on noise."""
-    model, size = create_model(name).eval().to(device, memory_format=layout), NETWORKS[name]
+    model, size = create_model(name).eval().to(torch.device(device)), NETWORKS[name]
+    model.to(memory_format=layout)
     inputs: tuple[Tensor, ...] = (torch.rand(size, device=device) * 2 - 1,)
     if "_part" in name or "frustum" in name:  # what shape the cloud has, or what is looked for
         inputs += (torch.zeros(size[0], dtype=torch.int64, device=device),)
