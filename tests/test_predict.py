@@ -261,6 +261,10 @@ def test_wrong_arguments_are_refused_in_a_sentence(clips, colored):
         clips(circle(1), colour=True)
     with pytest.raises(InputError, match="leave it out"):
         colored(np.zeros((4, 6)), category=3)
+    with pytest.raises(InputError, match="a video is a path or uint8"):
+        clips(None)
+    with pytest.raises(InputError, match="points are a path or float"):
+        colored([["a", "b", "c"]] * 2)
 
 
 def test_what_cannot_be_loaded_is_said(tmp_path):

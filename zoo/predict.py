@@ -328,7 +328,10 @@ def _clip(source: Any, num_frames: int) -> Clip:
     """The frames that a model sees, of a file or an array."""
     if isinstance(source, str | os.PathLike):
         return read_clip(source, num_frames)
-    frames = torch.as_tensor(source)
+    try:
+        frames = torch.as_tensor(source)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"a video is a path or uint8 [T, H, W, 3], not {type(source).__name__}") from error
     if frames.dim() != 4 or frames.shape[3] != 3 or frames.dtype != torch.uint8 or not len(frames):
         raise InputError(f"a video is uint8 [T, H, W, 3], not {frames.dtype} of shape {list(frames.shape)}")
     indices = uniform_indices(len(frames), num_frames)
@@ -348,7 +351,10 @@ def _frames(path: str, clip: Clip) -> Iterator[Tensor]:
 
 def _cloud_from_array(source: Any, wanted: tuple[str, ...]) -> tuple[PointCloud, np.ndarray]:
     """Points float [N, 3], or with the features that the model wants behind xyz, in their order; which are finite."""
-    points = np.asarray(source, dtype=np.float32)
+    try:
+        points = np.asarray(source, dtype=np.float32)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"points are a path or float [N, C], not {type(source).__name__}") from error
     widths = {feature: FEATURE_CHANNELS[feature] for feature in wanted if feature not in COMPUTED_FEATURES}
     full = 3 + sum(widths.values())
     if points.ndim != 2 or points.shape[1] not in (3, full) or not len(points):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import os
 
@@ -207,6 +208,20 @@ def test_other_precisions(how: str, always_sparse: None) -> None:
             actual = sparse.to(dtype)(features.to(dtype), points)
     assert (actual.float() - expected).abs().max() <= 0.05 * expected.abs().max()
     assert sparse.choice.sparse == (how != "double")
+
+
+def test_a_layer_can_be_saved_and_takes_other_weights(always_sparse: None) -> None:
+    layer, other = (sparse_voxel_branches(random_statistics(PVConv(4, 8, 6))).requires_grad_(False) for _ in range(2))
+    features, points = torch.randn(1, 4, 40), torch.randn(1, 3, 40)
+    expected = other(features, points)
+    layer(features, points)  # with weights of its own first
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    again = torch.load(file, weights_only=False)
+    assert_same(again(features, points), layer(features, points))
+    again.load_state_dict(other.state_dict())
+    assert_same(again(features, points), expected)
 
 
 def test_plain_operators_take_the_dense_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ class SparsePVConv(nn.Module):
         self.channels = convs[0].in_channels, convs[0].out_channels, convs[1].out_channels
         self.choice = Choice(sparse=True)
         self._branches: dict[torch.dtype, ops.VoxelBranch] = {}
-        self.register_load_state_dict_post_hook(lambda module, _: module._branches.clear())
+        self.register_load_state_dict_post_hook(_forget)
         self.eval()
 
     def forward(self, features: Tensor, positions: Positions) -> Tensor:
@@ -137,6 +137,11 @@ class SparsePVConv(nn.Module):
         """Forget what was prepared from weights that now change, as recurrent layers of PyTorch do."""
         self._branches = {}
         return super()._apply(fn, recurse)
+
+
+def _forget(layer: SparsePVConv, _: Any) -> None:
+    """What was prepared from weights that were loaded over."""
+    layer._branches.clear()
 
 
 def sparse_voxel_branches(model: nn.Module) -> nn.Module:
