@@ -63,6 +63,9 @@ def test_a_gesture_in_a_file(gesture, tmp_path):
     write_video(path, circle(1), fps=8)
     prediction = gesture(path)
     assert {label for label, _ in prediction.top(4)} == {"Stop", "Clockwise", "Counter Clockwise", "Move"}
+    assert prediction.top(0) == []
+    with pytest.raises(InputError, match="at least 0, not -1"):
+        prediction.top(-1)
     scores = [score for _, score in prediction.top(4)]
     assert sum(scores) == pytest.approx(1, abs=1e-4) and scores == sorted(scores, reverse=True)
     assert set(prediction.timings_ms) == {"decode", "preprocess", "transfer", "model", "postprocess"}

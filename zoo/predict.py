@@ -63,7 +63,13 @@ class Prediction:
         return f"<{type(self).__name__} of {self.input} by {self.model}: {best}>"
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
-        """The ``k`` likeliest labels with their probabilities, best first."""
+        """The ``k`` likeliest labels with their probabilities, best first.
+
+        Raises:
+            InputError: ``k`` is below 0.
+        """
+        if k < 0:
+            raise InputError(f"top(k) gives so many labels: k is at least 0, not {k}")
         best = self.scores.topk(min(k, len(self.scores)))
         return [
             (self.class_names[i], round(p, 6)) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)

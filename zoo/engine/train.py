@@ -220,6 +220,8 @@ class Run:
             measured = {name: round(value, 5) for name, value in self._measure(self.val).items()}
             figures |= measured
             score = list(measured.values())[-1]
+            if not math.isfinite(score):
+                raise InputError(f"the score of the validation part is {score}: it needs a labelled sample at least")
         if self.world_size > 1:
             figures["bytes_sent"] = round(self.exchange.bytes_sent / max(steps.done - done, 1))  # a step
             self.exchange.bytes_sent = 0

@@ -43,8 +43,9 @@ class Rules:
 
     def __post_init__(self) -> None:
         for name in ("window", "dwell", "every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is a number of steps: give at least 1, not {getattr(self, name)}")
+            steps = getattr(self, name)
+            if not isinstance(steps, int) or steps < 1:
+                raise InputError(f"{name} is a number of steps: give a whole one of at least 1, not {steps}")
         if not 0 <= self.leave <= self.enter <= 1:
             raise InputError(
                 f"a decision is taken from a probability of enter={self.enter:g} and falls under leave={self.leave:g}: "
