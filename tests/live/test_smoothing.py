@@ -64,7 +64,8 @@ def test_streams_do_not_share_their_past_and_are_reset_one_by_one():
 
 
 def test_rules_that_cannot_be_are_refused():
-    for wrong in ({"window": 0}, {"window": 1.5}, {"dwell": 0}, {"every": 0}, {"enter": 0.2, "leave": 0.4}, {"enter": 1.5}):
+    steps = {"window": 0}, {"window": 1.5}, {"dwell": 0}, {"every": 0}
+    for wrong in (*steps, {"enter": 0.2, "leave": 0.4}, {"enter": 1.5}):
         with pytest.raises(InputError, match="give"):
             Rules(**wrong)
     with pytest.raises(InputError, match="Rolling Hand Forward"):
