@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from zoo import ops
 from zoo.layers.cloud import Cloud, Positions, cloud_of
+from zoo.layers.pooling import max_over
 from zoo.layers.shared_mlp import SharedMLP
 
 
@@ -47,7 +48,7 @@ class SetAbstraction(nn.Module):
             neighbors = ops.ball_query(centers, coords, radius, count)
             offsets = ops.group_points(coords, neighbors) - centers.unsqueeze(3)
             group = torch.cat([offsets, ops.group_points(features, neighbors)], dim=1)
-            described.append(mlp(group).max(dim=3).values)
+            described.append(max_over(mlp(group), dim=3))
         return torch.cat(described, dim=1), centers
 
     def extra_repr(self) -> str:
@@ -72,7 +73,7 @@ class GlobalAbstraction(nn.Module):
         """Features [B, C, N] at [B, 3, N] to [B, C', 1] at [B, 3, 1]."""
         coords = cloud_of(positions).coords
         described = self.mlps[0](torch.cat([features, coords], dim=1))
-        return described.max(dim=2, keepdim=True).values, torch.zeros_like(coords[:, :, :1])
+        return max_over(described, dim=2, keepdim=True), torch.zeros_like(coords[:, :, :1])
 
 
 class FeaturePropagation(nn.Module):

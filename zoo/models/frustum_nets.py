@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.layers.cloud import Cloud
+from zoo.layers.pooling import max_over
 from zoo.layers.set_abstraction import abstract, propagate
 from zoo.layers.stacks import (
     Abstraction,
@@ -62,7 +63,7 @@ class PointMask(nn.Module):
         deep = features
         for layer in self.cloud_features:
             deep = layer(deep, cloud)
-        logits: Tensor = self.classifier((classes, features, deep.max(dim=2).values))
+        logits: Tensor = self.classifier((classes, features, max_over(deep, dim=2)))
         return logits
 
 
@@ -113,7 +114,7 @@ class CenterRegression(nn.Module):
 
     def forward(self, coords: Tensor, classes: Tensor) -> Tensor:
         """Coordinates [B, 3, M] to [B, 3], in the unit of the points."""
-        cloud = self.features(coords).max(dim=2).values
+        cloud = max_over(self.features(coords), dim=2)
         offset: Tensor = self.regression(torch.cat([cloud, classes], dim=1))
         return offset
 
@@ -137,7 +138,7 @@ class BoxEstimation(nn.Module):
 
     def forward_features(self, coords: Tensor, classes: Tensor) -> Tensor:
         """Coordinates [B, 3, M] to what the last layer sees, [B, num_features]."""
-        x = torch.cat([self.encode(coords).max(dim=2).values, classes], dim=1)
+        x = torch.cat([max_over(self.encode(coords), dim=2), classes], dim=1)
         for layer in list(self.classifier)[:-1]:
             x = layer(x)
         return x

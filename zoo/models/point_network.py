@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.layers.cloud import Cloud
+from zoo.layers.pooling import max_over
 from zoo.layers.stacks import Block, Scale, linear_layers, point_layers, shared_layers
 from zoo.ops.checks import value_outside
 
@@ -151,7 +152,7 @@ class PartSegmentation(PointNetwork):
         for layer in self.point_features:
             features = layer(features, cloud)
             seen.append(features)
-        seen.append(features.max(dim=2).values)
+        seen.append(max_over(features, dim=2))
         return self._before_last(seen)
 
     def forward(self, points: Tensor, shape_ids: Tensor | None = None) -> Tensor:
@@ -201,7 +202,7 @@ class SceneSegmentation(PointNetwork):
         for layer in self.point_features:
             features = layer(features, cloud)
             seen.append(features)
-        summary = self.cloud_features(features.max(dim=2).values)
+        summary = self.cloud_features(max_over(features, dim=2))
         return self._before_last([*(seen if self.all_layers else seen[-1:]), summary])
 
 
@@ -233,7 +234,7 @@ class CloudClassification(PointNetwork):
         features, cloud = points, Cloud(points[:, :3])
         for layer in self.point_features:
             features = layer(features, cloud)
-        return self._before_last(features.max(dim=2).values)
+        return self._before_last(max_over(features, dim=2))
 
 
 def first_conv_of(prefix: str, module: nn.Module) -> str:
