@@ -78,6 +78,24 @@ void average(T* rows, int64_t stride, const VoxelSet& set, const T* features, co
 
 float leaky(float value, float slope) { return value > 0 ? value : value * slope; }
 
+// Rows of sums, activated, less `start` activated: how they differ from what an empty grid gives.
+template <typename T>
+ZOO_SIMD void write_change(T* __restrict to, const float* __restrict sums, const float* __restrict start, int64_t count,
+                           int64_t stride, float slope) {
+  for (int64_t j = 0; j < count; ++j)
+    for (int64_t c = 0; c < stride; ++c)
+      to[j * stride + c] = static_cast<T>(leaky(sums[j * stride + c], slope) - leaky(start[c], slope));
+}
+
+// Activates sums, and writes them.
+template <typename T>
+ZOO_SIMD void write_activated(T* __restrict to, float* __restrict sums, int64_t count, float slope) {
+  for (int64_t i = 0; i < count; ++i) {
+    sums[i] = leaky(sums[i], slope);
+    to[i] = static_cast<T>(sums[i]);
+  }
+}
+
 // A vector of channels, rounded up with zeros.
 std::vector<float> padded(const float* values, int64_t channels, int64_t stride) {
   std::vector<float> out(stride);
@@ -150,10 +168,7 @@ void compute(const Tensor& out, const Tensor& mean, const Tensor& features, cons
       rows, near, [&](int64_t, int64_t) { return start.data(); },
       [&](int64_t i, int64_t member, const float* sums, int64_t count) {
         T* to = change[change.first[near[i].cloud] + member];
-        for (int64_t j = 0; j < count; ++j)
-          for (int64_t c = 0; c < change.stride; ++c)
-            to[j * change.stride + c] =
-                static_cast<T>(leaky(sums[j * change.stride + c], slope1) - leaky(start[c], slope1));
+        write_change(to, sums, start.data(), count, change.stride, slope1);
       });
 
   const Convolution<T> second(weight2, reach, &Reach::near, &Reach::read);
@@ -165,10 +180,7 @@ void compute(const Tensor& out, const Tensor& mean, const Tensor& features, cons
       change, read, [&](int64_t row, int64_t z) { return empty.at(row, z); },
       [&](int64_t i, int64_t member, float* sums, int64_t count) {
         T* to = result[result.first[read[i].cloud] + member];
-        for (int64_t j = 0; j < count * result.stride; ++j) {
-          sums[j] = leaky(sums[j], slope2);
-          to[j] = static_cast<T>(sums[j]);
-        }
+        write_activated(to, sums, count * result.stride, slope2);
         if (with_mean)
           for (int64_t j = 0; j < count; ++j)
             for (int64_t c = 0; c < result.stride; ++c) totals[i * result.stride + c] += sums[j * result.stride + c];

@@ -71,7 +71,7 @@ struct alignas(64) Lanes {
 
 // Which members take part in a product at each place of the kernel, rounded up to whole tiles by rows of no account.
 struct Rulebook {
-  static constexpr int64_t capacity = chunk_members + tile_rows;
+  static constexpr int64_t capacity = chunk_members + unit_rows;
   std::vector<int32_t> from = std::vector<int32_t>(num_taps * capacity), to = from;
   int32_t counts[num_taps];
 
@@ -79,9 +79,9 @@ struct Rulebook {
   int32_t* to_of(int tap) { return to.data() + tap * capacity; }
 };
 
-// `first_row` of the cloud among all; the row `nothing` is zero.
+// `first_row` of the cloud among all; the row `nothing` is zero; tiles have `rows`.
 inline ZOO_SIMD void write_rules(Rulebook& rules, const VoxelSet& inputs, const VoxelSet& outputs, const Chunk& chunk,
-                                 int64_t first_row, int64_t nothing) {
+                                 int64_t first_row, int64_t nothing, int64_t rows) {
   std::fill_n(rules.counts, num_taps, 0);
   const int32_t first = outputs.before[chunk.begin];
   for_pairs(inputs, outputs, chunk.begin, chunk.end, [&](int tap, int32_t from, int32_t to) {
@@ -90,7 +90,7 @@ inline ZOO_SIMD void write_rules(Rulebook& rules, const VoxelSet& inputs, const 
     rules.to_of(tap)[at] = to - first;
   });
   for (int tap = 0; tap < num_taps; ++tap)
-    for (; rules.counts[tap] % tile_rows != 0; ++rules.counts[tap]) {
+    for (; rules.counts[tap] % rows != 0; ++rules.counts[tap]) {
       rules.from_of(tap)[rules.counts[tap]] = static_cast<int32_t>(nothing);
       rules.to_of(tap)[rules.counts[tap]] = chunk_members;  // a row behind those that count
     }
@@ -116,7 +116,7 @@ class Convolution {
       float* sums = storage[0].values;
       const Chunk& chunk = chunks[i];
       const VoxelSet &from = reach_[chunk.cloud].*inputs_, &to = reach_[chunk.cloud].*outputs_;
-      write_rules(rules, from, to, chunk, rows.first[chunk.cloud], rows.zero);
+      write_rules(rules, from, to, chunk, rows.first[chunk.cloud], rows.zero, by_units() ? unit_rows : tile_rows);
       int64_t member = 0;
       for (int64_t word = chunk.begin; word < chunk.end; ++word)
         for (uint64_t bits = to.bits[word]; bits != 0; bits &= bits - 1) {
@@ -132,8 +132,23 @@ class Convolution {
  private:
   int64_t blocks() const { return weights_.size(1); }
 
+  static bool by_units() {
+#if defined(ZOO_AMX)
+    if constexpr (std::is_same_v<T, BFloat16>) return has_matrix_units();
+#endif
+    return false;
+  }
+
   void multiply(float* sums, const Rows<T>& rows, const int32_t* from, const int32_t* to, int64_t count,
                 int tap) const {
+#if defined(ZOO_AMX)
+    if constexpr (std::is_same_v<T, BFloat16>)
+      if (by_units()) {
+        const T* weights = data<T>(weights_) + tap * blocks() * weights_.size(2) * lanes * together<T>;
+        multiply_by_units({sums, stride(), rows[0], rows.stride, weights, weights_.size(2)}, blocks(), from, to, count);
+        return;
+      }
+#endif
     const int64_t steps = weights_.size(2), block = steps * lanes * together<T>;
     for (int64_t b = 0; b < blocks();) {
       const int64_t left = blocks() - b;

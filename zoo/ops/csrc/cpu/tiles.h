@@ -8,6 +8,13 @@
 
 #include "common.h"
 
+#if defined(__x86_64__) && defined(__linux__) && (__GNUC__ >= 11 || defined(__clang__)) && !defined(ZOO_SANITIZE)
+#define ZOO_AMX
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace zoo {
 
 constexpr int tile_rows = 6;
@@ -113,6 +120,94 @@ void tile_bf16(const TileArguments<BFloat16>& a, const int32_t* from, const int3
     for (int b = 0; b < blocks; ++b) _mm512_storeu_ps(a.sums + to[r] * a.sums_stride + b * lanes, sum[r][b]);
 }
 #endif
+#endif
+
+// Units for matrices (AMX) multiply 16 rows of 32 values by a block of weights at a time.
+constexpr int64_t unit_rows = 16, unit_steps = 16;
+
+#if defined(ZOO_AMX)
+// Whether the processor has them, and the system lets this process use them, for which it must be asked.
+inline bool has_matrix_units() {
+  static const bool has = [] {
+    constexpr unsigned bf16 = 1u << 22, tile = 1u << 24;
+    constexpr long request = 0x1023, tile_data = 18;
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & bf16) && (d & tile) && __builtin_cpu_supports("avx512bw") &&
+           syscall(SYS_arch_prctl, request, tile_data) == 0;
+  }();
+  return has;
+}
+
+// sums[to[i]] += rows[from[i]] * weights for i in [0, count), whole tiles of rows. The rows are brought together first,
+// and sums are added to where they belong when a tile of them is done.
+ZOO_TARGET("avx512f,avx512bw,amx-tile,amx-bf16")
+inline void multiply_by_units(const TileArguments<BFloat16>& a, int64_t blocks, const int32_t* from, const int32_t* to,
+                              int64_t count) {
+  // Tiles 0 to 3 are sums, of as many blocks; 4 and 5 are whole tiles of values and weights, 6 and 7 those at the end.
+  constexpr int64_t most = 4;
+  const int64_t width = a.steps * 2, rest = a.steps % unit_steps, whole = a.steps - rest;
+  static thread_local std::vector<BFloat16> gathered;
+  if (gathered.size() < static_cast<size_t>(count * width)) gathered.resize(count * width);
+  const __mmask32 end = (1u << width % 32) - 1;
+  for (int64_t i = 0; i < count; ++i) {
+    const BFloat16* row = a.rows + from[i] * a.rows_stride;
+    BFloat16* copy = gathered.data() + i * width;
+    int64_t c = 0;
+    for (; c + 32 <= width; c += 32) _mm512_storeu_si512(copy + c, _mm512_loadu_si512(row + c));
+    if (end != 0) _mm512_mask_storeu_epi16(copy + c, end, _mm512_maskz_loadu_epi16(end, row + c));
+  }
+  struct alignas(64) {
+    uint8_t palette = 1, start = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } shapes;
+  shapes.row_bytes[6] = static_cast<uint16_t>(std::max<int64_t>(rest, 1) * 4);
+  shapes.rows[7] = static_cast<uint8_t>(std::max<int64_t>(rest, 1));
+  _tile_loadconfig(&shapes);
+  alignas(64) float sums[unit_rows][most * lanes];
+  for (int64_t b = 0; b < blocks; b += most) {
+    const int64_t some = std::min<int64_t>(most, blocks - b), block = width * lanes;
+    for (int64_t i = 0; i < count; i += unit_rows) {
+      const BFloat16 *values = gathered.data() + i * width, *weights = a.weights + b * block;
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
+#define ZOO_MULTIPLY(number, b_tile, a_tile)                           \
+  if (number < some) {                                                 \
+    _tile_loadd(b_tile, weights + number * block + k * 2 * lanes, 64); \
+    _tile_dpbf16ps(number, a_tile, b_tile);                            \
+  }
+      int64_t k = 0;
+      for (; k < whole; k += unit_steps) {
+        _tile_loadd(4, values + k * 2, width * sizeof(BFloat16));
+        ZOO_MULTIPLY(0, 5, 4)
+        ZOO_MULTIPLY(1, 5, 4)
+        ZOO_MULTIPLY(2, 5, 4)
+        ZOO_MULTIPLY(3, 5, 4)
+      }
+      if (rest > 0) {
+        _tile_loadd(6, values + k * 2, width * sizeof(BFloat16));
+        ZOO_MULTIPLY(0, 7, 6)
+        ZOO_MULTIPLY(1, 7, 6)
+        ZOO_MULTIPLY(2, 7, 6)
+        ZOO_MULTIPLY(3, 7, 6)
+      }
+#undef ZOO_MULTIPLY
+      _tile_stored(0, &sums[0][0], sizeof sums[0]);
+      _tile_stored(1, &sums[0][lanes], sizeof sums[0]);
+      _tile_stored(2, &sums[0][2 * lanes], sizeof sums[0]);
+      _tile_stored(3, &sums[0][3 * lanes], sizeof sums[0]);
+      for (int64_t r = 0; r < unit_rows; ++r) {
+        float* row = a.sums + to[i + r] * a.sums_stride + b * lanes;
+        for (int64_t j = 0; j < some; ++j)
+          _mm512_storeu_ps(row + j * lanes,
+                           _mm512_add_ps(_mm512_loadu_ps(row + j * lanes), _mm512_load_ps(&sums[r][j * lanes])));
+      }
+    }
+  }
+  _tile_release();
+}
 #endif
 
 // The tiles of this processor for 4, 2 and 1 blocks of columns; none where only single blocks are worth it.
