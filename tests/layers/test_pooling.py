@@ -9,9 +9,10 @@ from zoo.layers.pooling import max_over
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_the_largest_is_the_same_with_and_without_a_gradient(dtype: torch.dtype) -> None:
-    x = torch.randn(2, 3, 5, 7).to(dtype).requires_grad_()
-    for dim, keepdim in ((3, False), (2, True)):
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_largest_is_the_same_with_and_without_a_gradient(dtype: torch.dtype, layout: torch.memory_format) -> None:
+    x = torch.randn(2, 3, 5, 7).to(dtype).contiguous(memory_format=layout).requires_grad_()
+    for dim, keepdim in ((3, False), (2, True), (1, False), (-4, False)):
         learnt = max_over(x, dim, keepdim)
         with torch.no_grad():
             found = max_over(x, dim, keepdim)
