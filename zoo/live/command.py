@@ -70,6 +70,8 @@ def run(options: argparse.Namespace) -> None:
             if options.runtime not in ("auto", model.runtime):
                 raise InputError(f"{options.name} is for the runtime {model.runtime}: leave --runtime out")
         else:
+            if options.runtime == "auto":
+                print("choosing the fastest runtime, which may take a minute ...", file=sys.stderr, flush=True)
             model = optimize(model, runtime=options.runtime, num_threads=options.threads)
         print(f"{spec.name} in {model.runtime}, {model.precision}", flush=True)
         signals = _collected_signals(opened)
