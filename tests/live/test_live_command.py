@@ -43,10 +43,17 @@ def test_a_file_is_followed_and_written(gesture_model, capfd, clip, tmp_path):
     code, text, err = live(capfd, gesture_model, "--source", clip, *QUICK, "--out", out, "--rules", "plain", "--stats")
     assert code == 0 and not err
     assert re.search(r"in eager, fp32\n +0\.0 s +\d+%  (Stop|Clockwise|Counter Clockwise|Move)\n", text)
-    assert re.search(r"\n12 frames in [\d.]+ s \([\d.]+ a second\); latency [\d.]+ ms in the median", text)
+    assert re.search(r"\n12 frames in [\d.]+ s \([\d.]+ a second\); [\d.]+ ms of work a frame", text)
     for stage in ("decode", "prepare", "model", "draw", "write", "of the attainable speed"):
         assert stage in text
     assert read_clip(out, 1).num_video_frames == 12
+
+
+def test_while_a_runtime_is_chosen_it_is_said(gesture_model, capfd, clip, monkeypatch):
+    monkeypatch.setattr(sys.modules["zoo.export.optimize"], "AUTO", ("eager",))  # the others are no quicker to try
+    code, text, err = live(capfd, gesture_model, "--source", clip, "--no-display")
+    assert code == 0 and "in eager, fp32\n" in text
+    assert err == "choosing the fastest runtime, which may take a minute ...\n"
 
 
 def test_rules_are_taken_and_refused(gesture_model, capfd, clip):
