@@ -136,10 +136,8 @@ def _list(options: argparse.Namespace) -> None:
 
     names = zoo.list_models(options.pattern, task=options.task, pretrained=options.pretrained or None)
     if not names and options.pattern:
-        kind, task = (
-            "weights match" if options.pretrained else "model matches",
-            f" of {options.task}" * bool(options.task),
-        )
+        kind = "weights match" if options.pretrained else "model matches"
+        task = f" of {options.task}" if options.task else ""
         nearest = ", ".join(nearest_names(options.pattern))
         raise UnknownNameError(f"no {kind} {options.pattern!r}{task}; the nearest names are {nearest}")
     bundled = hub.bundled_names() if options.pretrained else []
@@ -294,6 +292,7 @@ def _build_ops(options: argparse.Namespace) -> None:
         if built and (len(built) == 2 or lack or options.sanitize) and not options.force:
             print("the operators are built already: " + ", ".join(map(str, built)))
         else:
+            print(build.announcement(options.sanitize), file=sys.stderr, flush=True)
             print("\n".join(map(str, build.build(build.cache_folder(), options.sanitize))))
         if lack and not options.sanitize:
             print(f"without CUDA kernels: {lack}")
