@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import importlib.util
 import logging
 import sys
 import time
@@ -73,6 +74,8 @@ class Journal:
             with replacing(self.out / "config.yaml") as part:
                 part.write_text(yaml.safe_dump(dataclasses.asdict(self.config), sort_keys=False))
             self._board = _tensorboard(self.out, self.first_step)
+        if importlib.util.find_spec("matplotlib") is None:
+            log.info("no learning curves are drawn without matplotlib: pip install 'efficient-recognition-zoo[plots]'")
 
     def epoch(self, figures: dict[str, Any], step: int) -> None:
         """Write down the figures of an epoch.
