@@ -61,7 +61,10 @@ def clips(tmp_path):
 
 def test_list(capfd):
     code, out, _ = run(capfd, "list", "pvcnn*", "--pretrained")
-    assert code == 0 and SCENE in out.splitlines() and "pvcnn_part_c1.shapenet_dml" in out.splitlines()
+    marks = {name: " ".join(mark) for name, *mark in map(str.split, out.splitlines())}
+    assert code == 0 and marks[SCENE] == "comes along" and marks["pvcnn_part_c1.shapenet_dml"] == ""
+    refused(capfd, "list", "pvcn_*", names="no model matches 'pvcn_*'; the nearest names are pvcnn_")
+    refused(capfd, "list", "tsm_resnet18", "--pretrained", names="no weights match 'tsm_resnet18'")
     assert "tsm_resnet50" in run(capfd, "list", "--task", "video_classification")[1].splitlines()
 
 
@@ -77,6 +80,7 @@ def test_info(capfd):
 def test_predict_as_text_and_json(gesture_model, capfd, clip, cloud, tmp_path):
     code, out, _ = run(capfd, "predict", gesture_model, clip, "--topk", 2)
     assert code == 0 and out.count("%") == 2
+    assert out.startswith(f"{clip}, by tsm_mobilenetv2_online.untrained\n"), "which weights a bare name takes is seen"
     code, out, err = run(capfd, "predict", SCENE, cloud, "--json", "--save", tmp_path / "segmented.ply")
     answer = json.loads(out)
     assert code == 0 and not err and (tmp_path / "segmented.ply").is_file()
@@ -104,6 +108,9 @@ def test_unusual_input_is_one_warning(gesture_model, capfd, tmp_path):
 def test_bad_names_commands_and_options(gesture_model, capfd, clip):
     refused(capfd, "predict", "tsm_resnet5", clip, names="tsm_resnet50")
     refused(capfd, "predict", "tsm_resnet18", clip, names="no pretrained weights")
+    for path in ("../try/gesture.pth", "./gesture", "gestures/gesture.bin"):
+        refused(capfd, "predict", path, clip, names=f"'{path}', which is a path")
+    refused(capfd, "bench", "../try/gesture.onnx", names="which is a path")
     refused(capfd, "frobnicate", names="frobnicate")
     refused(capfd, "list", "--pretraind", names="--pretraind")
     refused(capfd, "predict", gesture_model, clip, "--topk", 0, names="--topk")

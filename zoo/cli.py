@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from zoo.bench import command as bench
-from zoo.errors import InputError, SourceError, ZooError
+from zoo.errors import InputError, SourceError, UnknownNameError, ZooError
 from zoo.export import command as export
 from zoo.live import command as live
 
@@ -59,7 +59,9 @@ def _build_parser() -> _Parser:
 
     listing = commands.add_parser("list", help="names of models")
     listing.add_argument("pattern", nargs="?", help="a wildcard, such as 'tsm_*'")
-    listing.add_argument("--pretrained", action="store_true", help="weights that can be loaded, as arch.tag")
+    listing.add_argument(
+        "--pretrained", action="store_true", help="weights that can be loaded, as arch.tag, and which come along"
+    )
     listing.add_argument("--task", help="only models of this task, such as video_classification")
     listing.set_defaults(command=_list)
 
@@ -129,9 +131,19 @@ def _positive(text: str) -> int:
 
 def _list(options: argparse.Namespace) -> None:
     import zoo
+    from zoo import hub
+    from zoo.registry import nearest_names
 
-    for name in zoo.list_models(options.pattern, task=options.task, pretrained=options.pretrained or None):
-        print(name)
+    names = zoo.list_models(options.pattern, task=options.task, pretrained=options.pretrained or None)
+    if not names and options.pattern:
+        kind = "weights match" if options.pretrained else "model matches"
+        task = f" of {options.task}" if options.task else ""
+        nearest = ", ".join(nearest_names(options.pattern))
+        raise UnknownNameError(f"no {kind} {options.pattern!r}{task}; the nearest names are {nearest}")
+    bundled = hub.bundled_names() if options.pretrained else []
+    width = max(map(len, names), default=0)
+    for name in names:
+        print(f"{name:<{width}}  comes along" if name in bundled else name)
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -170,7 +182,7 @@ def _predict(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps(prediction.to_json(options.topk), allow_nan=False))
         else:
-            print(path)
+            print(f"{path}, by {prediction.model}")
             for label, score in prediction.top(options.topk):
                 print(f"  {score:7.2%}  {label}")
             print("  " + ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in prediction.timings_ms.items()))
@@ -280,6 +292,7 @@ def _build_ops(options: argparse.Namespace) -> None:
         if built and (len(built) == 2 or lack or options.sanitize) and not options.force:
             print("the operators are built already: " + ", ".join(map(str, built)))
         else:
+            print(build.announcement(options.sanitize), file=sys.stderr, flush=True)
             print("\n".join(map(str, build.build(build.cache_folder(), options.sanitize))))
         if lack and not options.sanitize:
             print(f"without CUDA kernels: {lack}")

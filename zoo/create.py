@@ -83,6 +83,8 @@ def create_model(
     if num_classes is not None:
         arguments["num_classes"] = num_classes
     try:
+        if arguments.get("pretrained_backbone") is True and source is None:
+            arguments["pretrained_backbone"] = _imagenet_weights(architecture, arguments)
         build = find_builder(architecture) if source is None else partial(hub.sketch, architecture)
         model: Any = build(**arguments)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -102,6 +104,13 @@ def create_model(
         log.warning("%s: shifts before %s", architecture, ", ".join(model.shifts))
     model.spec = _describe(model, architecture, spec, arguments, pretrained)
     return model
+
+
+def _imagenet_weights(architecture: str, arguments: dict[str, Any]) -> str | bool:
+    """The file of timm's ImageNet weights, asked for with our patience; true for a backbone that is not on the Hub."""
+    network: Any = hub.sketch(architecture, **arguments)
+    repo_id = network.backbone.pretrained_cfg.get("hf_hub_id") if hasattr(network, "backbone") else None
+    return str(hub.download_from_hub(hub.HubFile(repo_id))) if repo_id else True
 
 
 def matching_architectures(checkpoint: Checkpoint) -> list[tuple[str, Report]]:

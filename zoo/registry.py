@@ -100,7 +100,8 @@ def find_weights(name: str) -> WeightsSpec:
         UnknownNameError: there is no such architecture, no such tag, or no weights at all.
     """
     architecture, _, tag = name.partition(".")
-    find_builder(architecture)
+    if architecture not in _builders:
+        raise UnknownNameError(_unknown(name))
     tags = _weights.get(architecture, {})
     if not tags:
         raise UnknownNameError(
@@ -118,13 +119,23 @@ def architecture_task(architecture: str) -> str:
     return _tasks[architecture]
 
 
+def nearest_names(name: str) -> list[str]:
+    """The five names of architectures and weights that are most like ``name``."""
+    known = [*_builders, *(spec.name for tags in _weights.values() for spec in tags.values())]
+    return difflib.get_close_matches(name, known, n=5, cutoff=0.0)
+
+
 def _unknown(name: str) -> str:
     if os.path.isdir(name):
         return f"there is no model {name!r}: write local-dir:{name} for that folder"
-    known = [*_builders, *(spec.name for tags in _weights.values() for spec in tags.values())]
-    nearest = difflib.get_close_matches(name, known, n=5, cutoff=0.0)
+    if name.startswith((".", "~")) or "/" in name or os.sep in name or os.path.isfile(name):
+        return (
+            f"there is no model {name!r}, which is a path: name a model (`zoo list` shows all), or a folder of one as "
+            "local-dir:PATH; a checkpoint goes with checkpoint=PATH, and a file that `zoo export` wrote is for "
+            "zoo.load, `zoo predict` and `zoo live`"
+        )
     return (
-        f"there is no model {name!r}; the nearest names are {', '.join(nearest)} "
+        f"there is no model {name!r}; the nearest names are {', '.join(nearest_names(name))} "
         "(a name is 'arch' or 'arch.tag', or begins with 'hf-hub:' or 'local-dir:'; `zoo list` shows all)"
     )
 

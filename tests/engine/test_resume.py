@@ -145,6 +145,7 @@ def test_an_interrupt_from_the_keyboard_ends_a_run_without_a_traceback(tmp_path)
     os.killpg(process.pid, signal.SIGINT)  # which reaches the process that loads data too
     said = process.communicate()[1]
     assert process.returncode == 130 and "stopped by SIGINT after step" in said and "Traceback" not in said
+    assert "a second signal ends the run at once" in said.split("stopped by")[0]
 
 
 @pytest.mark.slow
@@ -158,6 +159,7 @@ def test_a_signal_to_torchrun_ends_all_processes_after_a_step(tmp_path):
     process.terminate()  # which torchrun hands on to the processes that load data too
     said = process.communicate()[1]
     assert said.count("stopped by SIGTERM after step") == 1 and "DataLoader" not in said
+    assert said.count("a second signal ends the run at once") == 1
     assert f"after step {load_checkpoint(tmp_path / 'run/last')[1].step}:" in said
 
 

@@ -52,16 +52,21 @@ def test_an_imagenet_network_is_taken_whole(test_data: Path):
     assert init_weights(model, str(archive)) == len(model.state_dict())
 
 
-def test_it_is_said_where_what_an_imagenet_network_learnt_with_is_left_out(test_data, tmp_path, caplog):
+def test_an_imagenet_network_is_refused_without_what_it_learnt_with(test_data, tmp_path):
     archive = test_data / "weights/mobilenet_v2_imagenet/mobilenet_v2_imagenet_int8_ptq_perchannel.npz"
     config = TrainConfig("tsm_mobilenetv2", small_set("videos", tmp_path).data, init=InitConfig(str(archive)))
     sets = open_sets(config.data, config.model)
-    create_network(config, sets, torch.device("cpu"), start=True)
-    assert "--model_args.tf_padding true --data.mean" in caplog.text
-    caplog.clear()
-    halves = replace(config.data, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    create_network(replace(config, model_args={"tf_padding": True}, data=halves), sets, torch.device("cpu"), start=True)
-    assert "tf_padding" not in caplog.text
+
+    def create(**other):
+        return create_network(replace(config, **other), sets, torch.device("cpu"), start=True)
+
+    padded = {"model_args": {"tf_padding": True}}
+    for lacking in ({}, padded):
+        with pytest.raises(InputError, match=r"add --model_args.tf_padding true --data.mean"):
+            create(**lacking)
+    create(**padded, data=replace(config.data, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)))
+    create(**padded, data=replace(config.data, frame_differences=True))  # which have its range
+    create(init=replace(config.init, batch_norms=False))
 
 
 @pytest.mark.parametrize("name", ["tsm_mobilenetv2", "tsm_resnet18"])

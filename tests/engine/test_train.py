@@ -226,6 +226,15 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys):
     assert "learning_rate" in capsys.readouterr().err
     assert run(monkeypatch, *tabletop_run(tmp_path, "--optim.weight_decai", 1)) == 2
     assert "did you mean optim.weight_decay" in capsys.readouterr().err
+    for arguments, said in (
+        (("--epochs", "many"), "epochs is many: give a whole number ("),
+        (("--num_classes", "two"), "num_classes is two: give a whole number or null ("),
+        (("--system.amp", "fp8"), "system.amp is fp8: give one of 'none', 'bf16', 'fp16' ("),
+        (("--data.mean", "1"), "data.mean is 1: give a list of numbers"),
+        (("--config", "none.yaml"), "none.yaml': check what follows --config ("),
+    ):
+        assert run(monkeypatch, *tabletop_run(tmp_path, *arguments)) == 2
+        assert said in capsys.readouterr().err
     assert run(monkeypatch, *tabletop_run(tmp_path, "--batch_size", 999)) == 2
     assert "fewer than batch_size 999" in capsys.readouterr().err
     assert run(monkeypatch, *tabletop_run(tmp_path, "--num_classes", 5)) == 2

@@ -110,8 +110,11 @@ def test_the_command_writes_the_figures_and_what_was_seen(tmp_path, monkeypatch,
     spec.loader.exec_module(tool)
     arguments = ["--model", untrained(small, tmp_path / "model"), "--data.val", small.data.val]
     monkeypatch.setattr("sys.argv", ["validate.py", *arguments, "--out", str(tmp_path / "figures.json")])
+    monkeypatch.setattr("zoo.engine.journal.SAY_EVERY_S", 0.0)
     assert tool.main() == 0
-    assert f"2 videos of {small.data.val}; center\ntop_1_accuracy: 0.5" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert f"2 videos of {small.data.val}; center\ntop_1_accuracy: 0.5" in said.out
+    assert "1 of 2 samples, " in said.err and "2 of 2 samples, " in said.err
     results = json.loads((tmp_path / "figures.json").read_text())
     assert results["settings"]["views"]["crop_size"] == 32 and results["metrics"]["top_1_accuracy"]["value"] == 0.5
     assert (tmp_path / "figures.png").is_file()

@@ -12,7 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save
 
 import zoo
 from zoo.data import transfer
@@ -256,3 +258,19 @@ def test_a_damaged_file_in_the_hubs_cache_is_noticed_and_replaced(hub, scenes, m
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     assert torch.equal(outputs(NAME), expected)
     assert len(hub.downloads("model.safetensors")) == 2
+
+
+def test_imagenet_weights_come_from_the_hub_or_its_cache(hub, monkeypatch):
+    network = timm.create_model("resnet18")
+    hub.publish("timm/resnet18.a1_in1k", {"model.safetensors": save(network.state_dict())})
+    for offline in (False, True):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+        model = zoo.create_model("tsm_resnet18", num_classes=3, pretrained_backbone=True)
+        assert torch.equal(model.backbone.conv1.weight, network.conv1.weight)
+
+
+def test_imagenet_weights_of_a_hub_that_cannot_be_reached_are_given_up_at_once(hub, naps):
+    hub.stop()
+    with pytest.raises(SourceError, match="the Hub cannot be reached"):
+        zoo.create_model("tsm_resnet18", num_classes=3, pretrained_backbone=True)
+    assert naps == []

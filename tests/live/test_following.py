@@ -65,6 +65,7 @@ def test_a_file_is_followed_whole_and_written(predictor, clip, tmp_path, overlap
     watch = following.stopwatch
     assert list(watch.stages) == ["decode", "prepare", "model", "draw", "write"]
     assert watch.summary().startswith("24 frames in ") and "attainable" in watch.table()
+    assert "latency" not in watch.summary(), "that frames of a file wait for others is no latency"
     assert 0 < watch.attainable_seconds() <= watch.seconds * 1.05
 
 
@@ -76,7 +77,7 @@ def test_a_late_model_drops_frames_and_does_not_fall_behind(predictor, tmp_path)
     assert following.stopwatch.dropped > 0
     assert len(shown) + following.stopwatch.dropped == 120
     assert shown[-1].frame.number == 119, "the newest frame is what is shown"
-    assert "dropped" in following.stopwatch.summary()
+    assert "dropped" in following.stopwatch.summary() and "latency" in following.stopwatch.summary()
 
 
 def test_after_a_camera_was_away_its_stream_begins_afresh(predictor):
@@ -129,3 +130,4 @@ def test_figures_on_the_picture_can_be_read():
     first = status(0.0)
     assert status(0.0) == first, "they do not change from frame to frame"
     assert first.startswith("latency ") and first.endswith(" ms")
+    assert "latency" not in Status()(None)

@@ -12,6 +12,16 @@ from typing import Any, NoReturn, TypeVar, get_type_hints
 from zoo.errors import InputError
 
 Config = TypeVar("Config")
+KINDS = {  # of values, as a user writes them
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list, such as '[a, b]'",
+    "tuple": "a list of numbers, such as '[0.5, 0.5, 0.5]'",
+    "dict": "keys with values, such as '{num_frames: 8}'",
+    "str": "a text",
+    "NoneType": "null",
+}
 
 
 def parse_config(kind: type[Config], arguments: Sequence[str] | None = None, description: str | None = None) -> Config:
@@ -40,7 +50,7 @@ def parse_config(kind: type[Config], arguments: Sequence[str] | None = None, des
             unknown = ".".join(inside.groups()) if inside else found.group(1) if found else ""
             near = difflib.get_close_matches(unknown, keys, 3, 0.5)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise InputError(f"{' '.join(message.split())}{hint} (--help explains every key)")
+            raise InputError(f"{_sentence(' '.join(message.split()))}{hint} (--help explains every key)")
 
     given = sys.argv[1:] if arguments is None else arguments
     written = [_with_underscores(argument) if argument.startswith("--") else argument for argument in given]
@@ -50,6 +60,20 @@ def parse_config(kind: type[Config], arguments: Sequence[str] | None = None, des
     values = parser.parse_args(written).as_dict()
     values.pop("config", None)
     return from_dict(kind, values)
+
+
+def _sentence(message: str) -> str:
+    """What jsonargparse says of a value, without the words of its own."""
+    key = re.match(r'Parser key "([\w.]+)": ', message)
+    if missing := re.search(r"File does not exist: (.*)$", message):
+        return f"there is no file {missing.group(1)}: check what follows --{key.group(1) if key else 'config'}"
+    value = re.search(r"(?:Got|Given) value: (.*)$", message)
+    kinds = re.findall(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[(.*?)\]|(tuple) with)", message)
+    if not key or not value or not kinds:
+        message = message.replace(' in "<unicode string>",', "")
+        return re.sub(r"Group '([\w.]+)' does not accept option '([\w.]+)'", r"there is no key \1.\2", message)
+    wanted = [f"one of {values}" if values else KINDS.get(name or pair, name) for name, values, pair in kinds]
+    return f"{key.group(1)} is {value.group(1)}: give {' or '.join(wanted)}"
 
 
 def _with_underscores(argument: str) -> str:

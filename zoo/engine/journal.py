@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import importlib.util
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from tqdm import tqdm
@@ -20,7 +21,9 @@ from zoo.engine.config import TrainConfig
 from zoo.errors import InputError
 
 LOG_EVERY = 50  # steps, where there is no terminal for a progress bar
+SAY_EVERY_S = 30.0  # seconds of a measurement, likewise
 
+Item = TypeVar("Item")
 log = logging.getLogger("zoo.train")
 
 
@@ -73,6 +76,8 @@ class Journal:
             with replacing(self.out / "config.yaml") as part:
                 part.write_text(yaml.safe_dump(dataclasses.asdict(self.config), sort_keys=False))
             self._board = _tensorboard(self.out, self.first_step)
+        if importlib.util.find_spec("matplotlib") is None:
+            log.info("no learning curves are drawn without matplotlib: pip install 'efficient-recognition-zoo[plots]'")
 
     def epoch(self, figures: dict[str, Any], step: int) -> None:
         """Write down the figures of an epoch.
@@ -151,6 +156,28 @@ class Steps:
     def close(self) -> None:
         """Take the bar away."""
         self.bar.close()
+
+
+def progress(items: Iterable[Item], total: int, speaks: bool, units: str = "samples") -> Iterator[Item]:
+    """The samples of a measurement, with a progress bar on a terminal, or a line on standard error now and then.
+
+    Args:
+        items: the samples.
+        total: how many they are, at most.
+        speaks: whether anything is shown.
+        units: what they are called.
+    """
+    on_terminal = sys.stderr.isatty()
+    said = started = time.perf_counter()
+    with tqdm(total=total, unit=f" {units}", leave=False, disable=not (speaks and on_terminal)) as bar:
+        for done, item in enumerate(items, start=1):
+            yield item
+            bar.update()
+            now = time.perf_counter()
+            if speaks and not on_terminal and now - said >= SAY_EVERY_S:
+                said = now
+                rate = done / (now - started)
+                print(f"{done} of {total} {units}, {rate:.1f} a second", file=sys.stderr, flush=True)
 
 
 def draw_curves(rows: list[dict[str, str]], path: Path) -> None:

@@ -23,6 +23,7 @@ from zoo.data.video_views import VideoViews, read_views, video_views
 from zoo.engine import distributed
 from zoo.engine.config import DataConfig, ValidateConfig
 from zoo.engine.data import fold_parts, named, objects_of, track_renderer
+from zoo.engine.journal import progress
 from zoo.engine.labelled import labelled_clouds, labelled_scenes, labelled_videos
 from zoo.engine.measured_keys import LOOKED_AT, refuse_unused
 from zoo.engine.protocols import Cloud
@@ -131,7 +132,9 @@ def _share(part: _Part, config: ValidateConfig) -> Measured:
         if listed:
             listed.unlink(missing_ok=True)  # of a measurement before
         bad_files = BadFiles(listed, count)
-    samples = _read(part.samples, range(count)[share], config.data, bad_files, left_out)
+    numbers = range(count)[share]
+    read = _read(part.samples, numbers, config.data, bad_files, left_out)
+    samples = progress(read, len(numbers), speaks=distributed.rank() == 0)
     return Measured(samples, part.name, part.protocol, settings, bad_files, left_out)
 
 

@@ -17,7 +17,7 @@ from zoo.engine.config import TrainConfig
 from zoo.engine.data import Sets
 from zoo.engine.init import init_weights
 from zoo.engine.optim import freeze, freeze_batch_norms
-from zoo.errors import InputError, ZooError
+from zoo.errors import InputError, SourceError, ZooError
 from zoo.registry import architecture_task, find_builder
 from zoo.weights import PointInput, VideoInput, WeightsSpec
 
@@ -65,13 +65,13 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
             )
     try:
         model: Any = create_model(config.model, num_classes=num_classes, **arguments)
+    except SourceError as error:
+        raise InputError(
+            f"ImageNet weights cannot be had; {error}, or start from a checkpoint by --init.weights FILE, or from "
+            "nothing by --init.weights none"
+        ) from error
     except ZooError:
         raise
-    except OSError as error:  # of the Hub
-        raise InputError(
-            f"ImageNet weights cannot be had from the Hub ({' '.join(str(error).split())[:90]}...): start from a "
-            "checkpoint by --init.weights FILE, or from nothing by --init.weights none"
-        ) from error
     except (TypeError, ValueError, RuntimeError) as error:
         if not config.model_args:
             raise
@@ -86,13 +86,13 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
     if start and weights not in ("auto", "none"):
         loaded = init_weights(model, weights, config.init.batch_norms)
         log.info("%d of %d tensors loaded from %s", loaded, len(model.state_dict()), weights)
-        if weights.endswith(".npz") and not (
-            arguments.get("tf_padding") and {*config.data.mean, *config.data.std} == {0.5}
-        ):
-            log.warning(
-                "%s learnt from pictures in -1 to 1 with TensorFlow's padding: --model_args.tf_padding true "
-                "--data.mean '[0.5, 0.5, 0.5]' --data.std '[0.5, 0.5, 0.5]' start from what it knew",
-                weights,
+        ranges_fit = config.data.frame_differences or {*config.data.mean, *config.data.std} == {0.5}
+        fits = arguments.get("tf_padding") and ranges_fit
+        if weights.endswith(".npz") and config.init.batch_norms and not fits:  # all that the norms do is add a bias
+            raise InputError(
+                f"{weights} learnt from pictures in -1 to 1 with TensorFlow's padding: add --model_args.tf_padding "
+                "true --data.mean '[0.5, 0.5, 0.5]' --data.std '[0.5, 0.5, 0.5]', or for pictures unlike those "
+                "--init.batch_norms false"
             )
     if config.system.grad_checkpointing:
         if not is_video:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 GRACE_S = 30  # which torchrun gives too
+STOPPING = b"\nstopping after this step, with a checkpoint; a second signal ends the run at once\n"
 
 
 class Stopped(Exception):
@@ -40,12 +42,18 @@ def outlast_signals(worker: int) -> None:
 
 
 @contextlib.contextmanager
-def collect_signals() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT; a second one of a kind is no longer waited for."""
+def collect_signals(speaks: bool = False) -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT; a second one of a kind is no longer waited for.
+
+    Args:
+        speaks: whether the first is answered on standard error.
+    """
     received: list[int] = []
     before: dict[int, Any] = {}
 
     def handle(number: int, frame: Any) -> None:
+        if speaks and not received:
+            os.write(2, STOPPING)  # a stream may be in the middle of a line of its own
         received.append(number)
         signal.signal(number, before[number])
 

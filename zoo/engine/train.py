@@ -186,7 +186,7 @@ class Run:
                 self.schedule.steps_per_epoch,
             )
         try:
-            with collect_signals() as received:
+            with collect_signals(self.rank == 0) as received:
                 while self.progress.epoch < self.config.epochs:
                     self._epoch(received)
             self.fetch_ahead.close()

@@ -6,13 +6,13 @@ import argparse
 import dataclasses
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 from zoo.errors import InputError, ZooError
 from zoo.live.smoothing import PRESETS, Rules, preset_for
 
-POLL_S = 0.05  # how long a window may wait for a frame before it looks after itself
+POLL_S = 0.05  # how long a frame is waited for before the window and signals are looked after
 
 
 def add_parser(commands: Any) -> None:
@@ -70,31 +70,44 @@ def run(options: argparse.Namespace) -> None:
             if options.runtime not in ("auto", model.runtime):
                 raise InputError(f"{options.name} is for the runtime {model.runtime}: leave --runtime out")
         else:
+            if options.runtime == "auto":
+                print("choosing the fastest runtime, which may take a minute ...", file=sys.stderr, flush=True)
             model = optimize(model, runtime=options.runtime, num_threads=options.threads)
         print(f"{spec.name} in {model.runtime}, {model.precision}", flush=True)
-        opened.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
+        signals = _collected_signals(opened)
         write = opened.enter_context(writing_video(options.out, source.fps)) if options.out else None
         following = Following(source, Streams(model, rules=rules), predictor.transform, write)
-        try:
-            _show(following, window)
-        except KeyboardInterrupt:
+        _show(following, window, signals)
+        if signals:
             print("interrupted")
         print(following.stopwatch.summary())
         if options.stats:
             print(following.stopwatch.table())
 
 
-def _show(following: Any, window: Any) -> None:
-    """Show every frame, and say every decision that is another than the last."""
+def _collected_signals(opened: ExitStack) -> list[int]:
+    """Gets SIGINT and SIGTERM while a recording is open: an exception in the middle of it would cost the whole file."""
+    received: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before = signal.signal(number, lambda number, frame: received.append(number))
+        opened.callback(signal.signal, number, before)
+    return received
+
+
+def _show(following: Any, window: Any, signals: list[int]) -> None:
+    """Show every frame, and say every decision that is another than the last, until there is a signal."""
     label = None
-    for shown in following.polling(None if window is None else POLL_S):
-        if shown is not None and shown.decision.label != label:
-            label = shown.decision.label
-            print(f"{shown.frame.seconds:8.1f} s  {shown.decision.score:4.0%}  {label}", flush=True)
-        if window is not None:
-            if shown is not None:
-                window.show(shown.picture)
-            if not window.update():
+    with closing(following.polling(POLL_S)) as frames:  # nothing is at work on them when this is left, whatever for
+        for shown in frames:
+            if shown is not None and shown.decision.label != label:
+                label = shown.decision.label
+                print(f"{shown.frame.seconds:8.1f} s  {shown.decision.score:4.0%}  {label}", flush=True)
+            if window is not None:
+                if shown is not None:
+                    window.show(shown.picture)
+                if not window.update():
+                    return
+            if signals:
                 return
 
 

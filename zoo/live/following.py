@@ -94,7 +94,7 @@ class Following:
                     return
                 self.stopwatch.dropped = self._threads[0].dropped if self._threads else 0
                 self.stopwatch.openings = each.frame.opening
-                self.stopwatch.finish(each.frame.arrived)
+                self.stopwatch.finish(self._arrival(each.frame))
                 yield each
         finally:
             self._source.close()
@@ -120,6 +120,10 @@ class Following:
         self._threads.append(Overlap(items, AHEAD_LIVE if self._source.is_live else AHEAD_FILE, drop))
         return self._threads[-1]
 
+    def _arrival(self, frame: Frame) -> float | None:
+        """When a frame came; None of a file, which is read ahead."""
+        return frame.arrived if self._source.is_live else None
+
     def _prepare(self, frame: Frame) -> Shown:
         last = self._prepared
         if last is not None and last.opening == frame.opening and frame.number - last.number < self._every:
@@ -138,27 +142,28 @@ class Following:
 
     def _draw(self, shown: Shown) -> Shown:
         assert shown.decision is not None  # the model sees the first frame
-        lines = (f"{shown.decision.label}  {shown.decision.score:.0%}", self._status(shown.frame.arrived))
+        lines = (f"{shown.decision.label}  {shown.decision.score:.0%}", self._status(self._arrival(shown.frame)))
         return replace(shown, picture=annotate(shown.frame.picture, lines))
 
 
 class Status:
-    """Frames a second and latency in words, which change a few times a second."""
+    """Frames a second, and the latency where there is one, in words, which change a few times a second."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque()
         self._text, self._written = "", float("-inf")
 
-    def __call__(self, arrived: float) -> str:
-        """The words, after another frame that came at ``arrived`` (of ``time.perf_counter``)."""
+    def __call__(self, arrived: float | None) -> str:
+        """The words, after another frame that came at ``arrived`` (of ``time.perf_counter``), or None of a file."""
         now = time.perf_counter()
         self._times.append(now)
         while now - self._times[0] > RATE_S:
             self._times.popleft()
         if now - self._written >= REFRESH_S:
             passed = now - self._times[0]
-            rate = f"{(len(self._times) - 1) / passed:.0f} frames/s, " if passed else ""
-            self._text, self._written = f"{rate}latency {(now - arrived) * 1e3:.0f} ms", now
+            rate = [f"{(len(self._times) - 1) / passed:.0f} frames/s"] if passed else []
+            latency = [f"latency {(now - arrived) * 1e3:.0f} ms"] if arrived is not None else []
+            self._text, self._written = ", ".join(rate + latency), now
         return self._text
 
 

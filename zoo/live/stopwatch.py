@@ -30,7 +30,7 @@ class Stopwatch:
 
     Attributes:
         stages: by name, in their order.
-        latencies: seconds from a frame's arrival to its being shown.
+        latencies: seconds from a frame's arrival to its being shown; none of a file, whose frames were always there.
         frames: that came out at the end.
         dropped: frames that were thrown away.
         openings: how often the source had to be opened again.
@@ -50,11 +50,12 @@ class Stopwatch:
         """The stream begins now."""
         self._began = self._ended = _now()
 
-    def finish(self, arrived: float) -> None:
-        """A frame that came at ``arrived`` (of ``time.perf_counter``) has gone all the way."""
+    def finish(self, arrived: float | None) -> None:
+        """A frame has gone all the way that came at ``arrived`` (of ``time.perf_counter``), or None of a file."""
         self._ended = _now()
         self.frames += 1
-        self.latencies.append(self._ended[0] - arrived)
+        if arrived is not None:
+            self.latencies.append(self._ended[0] - arrived)
 
     def pulling(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
         """The items, with the time that each takes to be made."""
@@ -106,6 +107,9 @@ class Stopwatch:
             text += f", {self.dropped} dropped"
         if self.openings:
             text += f", opened again {self.openings} times"
+        if not self.latencies:  # how long frames that were read ahead wait tells nothing
+            work = sum(stage.wall / max(1, stage.count) for stage in self.stages.values())
+            return f"{text}; {work * 1e3:.1f} ms of work a frame, from decoding on"
         middle, late = statistics.median(self.latencies), sorted(self.latencies)[int(0.95 * len(self.latencies))]
         return f"{text}; latency {middle * 1e3:.1f} ms in the median, {late * 1e3:.1f} ms at the 95th percentile"
 

@@ -31,7 +31,7 @@ class TSM(nn.Module):
         modality: "rgb", or "flow" with 10 channels.
         non_local: add non-local blocks to stages 2 and 3 of a ResNet-50.
         dropout: before the classifier.
-        pretrained_backbone: start from timm's ImageNet weights.
+        pretrained_backbone: start from timm's ImageNet weights, which timm fetches, or from a file of them.
         tf_padding: pad as TensorFlow's "SAME", which at stride 2 lies one pixel off from PyTorch's: for weights that
             were trained so. Of MobileNets and EfficientNets.
 
@@ -53,7 +53,7 @@ class TSM(nn.Module):
         modality: Literal["rgb", "flow"] = "rgb",
         non_local: bool = False,
         dropout: float = 0.5,
-        pretrained_backbone: bool = False,
+        pretrained_backbone: bool | str = False,
         tf_padding: bool = False,
     ):
         super().__init__()
@@ -68,8 +68,11 @@ class TSM(nn.Module):
         self.num_frames = num_frames
         self.in_channels = CHANNELS[modality]
         padding: dict[str, Any] = {"pad_type": "same"} if tf_padding else {}
+        weights: dict[str, Any] = {"pretrained": bool(pretrained_backbone)}
+        if isinstance(pretrained_backbone, str):
+            weights["pretrained_cfg_overlay"] = {"file": pretrained_backbone}
         try:
-            network: Any = timm.create_model(backbone, pretrained=pretrained_backbone, num_classes=0, **padding)
+            network: Any = timm.create_model(backbone, num_classes=0, **weights, **padding)
         except TypeError as error:
             raise ValueError(f"tf_padding is for MobileNets and EfficientNets of timm, not for {backbone}") from error
         self.backbone = network

@@ -151,6 +151,17 @@ def build(folder: Path, sanitize: bool = False) -> list[Path]:
     return [folder / f"{name}.so" for name in libraries]
 
 
+def announcement(sanitize: bool = False) -> str:
+    """What ``build`` is going to compile, in a line.
+
+    Raises:
+        MissingToolError: PyTorch is not installed.
+    """
+    architectures = re.findall(r"code=(sm_\d+)", " ".join(CUDA_FLAGS))
+    gpus = "" if sanitize or why_no_cuda() else f" and for GPUs ({', '.join(architectures)} and later)"
+    return f"compiling the operators for CPUs{gpus}, which takes a minute or two ..."
+
+
 def find_cuda_toolkit() -> Path | None:
     """The folder of a CUDA toolkit: the one of CUDA_HOME, the one that nvcc belongs to, or the usual one.
 

@@ -15,6 +15,7 @@ from zoo.data.kitti import rotate_about_y
 from zoo.data.kitti_frustum import Frustum, KittiFrustums
 from zoo.engine import distributed
 from zoo.engine.boxes import Boxes, boxes_of
+from zoo.engine.journal import progress
 from zoo.engine.protocols.evaluation import device_of, evaluation_mode, finite
 from zoo.errors import InputError
 
@@ -41,7 +42,8 @@ def write_kitti_results(
     rank, world_size = distributed.rank(), distributed.world_size()
     found: list[tuple[int, str]] = []
     with evaluation_mode(model):
-        for begin in range(rank * batch_size, len(frustums), world_size * batch_size):
+        begins = range(rank * batch_size, len(frustums), world_size * batch_size)
+        for begin in progress(begins, len(begins), speaks=rank == 0, units="batches"):
             torch.manual_seed(begin)  # of the points that a model draws: whole batches are shared out, so all is equal
             batch = [frustums[index] for index in range(begin, min(begin + batch_size, len(frustums)))]
             points = torch.stack([transform(cloud) for (cloud, _), _ in batch]).to(device)
