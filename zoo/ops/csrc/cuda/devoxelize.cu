@@ -112,11 +112,9 @@ void devoxelize_into(const Tensor& out, const Tensor& grid_, const Tensor& coord
     using T = decltype(zero);
     if (channels_last) {
       const int64_t point_tiles = (num_points + tile - 1) / tile, channel_tiles = (channels + tile - 1) / tile;
-      const auto blocks = static_cast<unsigned>(batch * point_tiles * channel_tiles);
-      gather_channels_last<T><<<blocks, dim3(tile, rows), 0, stream>>>(mutable_data<T>(out), data<T>(grid),
-                                                                       data<Wide<T>>(coords), channels, num_points,
-                                                                       resolution, point_tiles, channel_tiles);
-      check(cudaGetLastError());
+      launch(&gather_channels_last<T>, batch * point_tiles * channel_tiles, dim3(tile, rows), stream,
+             mutable_data<T>(out), data<T>(grid), data<Wide<T>>(coords), channels, num_points, resolution, point_tiles,
+             channel_tiles);
     } else {
       const int64_t groups = (channels + channels_a_thread - 1) / channels_a_thread;
       for_each(batch * groups * num_points, stream,

@@ -115,20 +115,19 @@ Tensor furthest_point_sample(Tensor points, int64_t num_samples) {
   if (out.numel() == 0) return out;
   dispatch_wide("furthest_point_sample", points.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    const auto launch = [&](auto kernel, T* nearest) {
-      kernel<<<static_cast<unsigned>(batch), block, 0, stream>>>(mutable_data<int64_t>(out), data<T>(points), nearest,
-                                                                 static_cast<int32_t>(num_points), num_samples);
-      check(cudaGetLastError());
+    const auto sample = [&](auto kernel, T* nearest) {
+      launch(kernel, batch, block, stream, mutable_data<int64_t>(out), data<T>(points), nearest,
+             static_cast<int32_t>(num_points), num_samples);
     };
-    if (num_points <= block) return launch(&sample_kernel<T, 1>, nullptr);
-    if (num_points <= 2 * block) return launch(&sample_kernel<T, 2>, nullptr);
+    if (num_points <= block) return sample(&sample_kernel<T, 1>, nullptr);
+    if (num_points <= 2 * block) return sample(&sample_kernel<T, 2>, nullptr);
     if constexpr (std::is_same_v<T, float>) {
-      if (num_points <= 4 * block) return launch(&sample_kernel<T, 4>, nullptr);
-      if (num_points <= 8 * block) return launch(&sample_kernel<T, 8>, nullptr);
+      if (num_points <= 4 * block) return sample(&sample_kernel<T, 4>, nullptr);
+      if (num_points <= 8 * block) return sample(&sample_kernel<T, 8>, nullptr);
     }
     Tensor nearest = empty(points, {batch, num_points});
     for_each(nearest.numel(), stream, Fill<T>{mutable_data<T>(nearest)});
-    launch(&sample_kernel<T, 0>, mutable_data<T>(nearest));
+    sample(&sample_kernel<T, 0>, mutable_data<T>(nearest));
   });
   return out;
 }
