@@ -27,12 +27,15 @@ inline void fill_zero(const Tensor& x, cudaStream_t stream) {
   if (x.numel() > 0) check(cudaMemsetAsync(x.data_ptr(), 0, x.numel() * x.element_size(), stream));
 }
 
+constexpr int warp = 32;
+constexpr unsigned all_lanes = 0xffffffffu;
 constexpr int threads = 256;
 constexpr int64_t most_blocks = 1 << 20;
 
-// kernel(arguments...) by `blocks` of threads `block`.
+// kernel(arguments...) by `blocks` of threads `block`; nothing where there are none.
 template <typename... Parameters, typename... Arguments>
 void launch(void (*kernel)(Parameters...), int64_t blocks, dim3 block, cudaStream_t stream, Arguments... arguments) {
+  if (blocks == 0) return;
   if (blocks > INT32_MAX) refuse("CUDA: too much for one call: split the batch");
   cudaLaunchConfig_t config{};
   config.gridDim = static_cast<unsigned>(blocks);
@@ -50,7 +53,6 @@ __global__ void __launch_bounds__(threads) for_each_kernel(Index count, F f) {
 // f(i) for every i in [0, count), in parallel. Small counts are divided in 32 bits, which is much faster.
 template <typename F>
 void for_each(int64_t count, cudaStream_t stream, const F& f) {
-  if (count == 0) return;
   const int64_t blocks = std::min((count + threads - 1) / threads, most_blocks);
   if (count < (int64_t{1} << 31))
     launch(&for_each_kernel<uint32_t, F>, blocks, threads, stream, static_cast<uint32_t>(count), f);

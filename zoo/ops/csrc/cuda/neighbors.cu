@@ -5,9 +5,6 @@
 namespace zoo {
 namespace {
 
-constexpr int warp = 32;
-constexpr unsigned all_lanes = 0xffffffffu;
-
 // A warp looks at 32 points at a time, in index order, until the ball is full.
 template <typename T>
 __global__ void __launch_bounds__(threads)
