@@ -20,14 +20,14 @@ struct Gather {
   }
 };
 
-void check_any(int64_t num_points, const Tensor& indices) {
-  if (num_points == 0 && indices.numel() > 0) refuse("gather_points or group_points: there are no points to gather");
+void check_any(const char* name, int64_t num_points, const Tensor& indices) {
+  if (num_points == 0 && indices.numel() > 0) refuse(name, ": there are no points to choose from");
 }
 
 Tensor gather_points(Tensor features, Tensor indices) {
   check_columns("gather_points", features, indices, 2);
   const DeviceGuard guard(features.get_device_index());
-  check_any(features.size(2), indices);
+  check_any("gather_points or group_points", features.size(2), indices);
   features = contiguous(features);
   indices = contiguous(indices);
   Tensor out = empty(features, {features.size(0), features.size(1), indices.size(1)});
@@ -64,7 +64,7 @@ Tensor gather_points_backward(Tensor grad, Tensor indices, int64_t num_points) {
   if (grad.size(2) != indices.size(1)) refuse("gather_points: give one gradient an index");
   const DeviceGuard guard(grad.get_device_index());
   const cudaStream_t stream = stream_of(grad);
-  check_any(num_points, indices);
+  check_any("gather_points or group_points", num_points, indices);
   grad = contiguous(grad);
   indices = contiguous(indices);
   Tensor out = empty(grad, {grad.size(0), grad.size(1), num_points});
@@ -100,7 +100,7 @@ struct Interpolate {
 #pragma unroll
     for (int k = 0; k < neighbors; ++k) {
       const int64_t at = (b * neighbors + k) * count + n;
-      sum += weights[at] * static_cast<Wide<T>>(row[indices[at]]);
+      sum += weights[at] * static_cast<Wide<T>>(row[clamp<int64_t>(indices[at], 0, num_centers - 1)]);
     }
     out[i] = static_cast<T>(sum);
   }
@@ -108,6 +108,7 @@ struct Interpolate {
 
 Tensor three_interpolate(Tensor features, Tensor indices, Tensor weights) {
   check_neighbors(features, indices, weights);
+  check_any("three_nn_interpolate", features.size(2), indices);
   const DeviceGuard guard(features.get_device_index());
   features = contiguous(features);
   indices = contiguous(indices);
@@ -138,7 +139,7 @@ struct InterpolateBackward {
 #pragma unroll
     for (int k = 0; k < neighbors; ++k) {
       const int64_t at = (b * neighbors + k) * count + n;
-      atomicAdd(row + indices[at], weights[at] * static_cast<Wide<T>>(grad[i]));
+      atomicAdd(row + clamp<int64_t>(indices[at], 0, num_centers - 1), weights[at] * static_cast<Wide<T>>(grad[i]));
     }
   }
 };
@@ -146,6 +147,7 @@ struct InterpolateBackward {
 Tensor three_interpolate_backward(Tensor grad, Tensor indices, Tensor weights, int64_t num_centers) {
   check_neighbors(grad, indices, weights);
   if (grad.size(2) != indices.size(2)) refuse("three_nn_interpolate: give one gradient a point");
+  check_any("three_nn_interpolate", num_centers, indices);
   const DeviceGuard guard(grad.get_device_index());
   const cudaStream_t stream = stream_of(grad);
   grad = contiguous(grad);
