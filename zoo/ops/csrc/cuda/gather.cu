@@ -203,9 +203,16 @@ Tensor sum_runs(const char* name, const Tensor& values_, const Tensor& targets_,
   const cudaStream_t stream = stream_of(values_);
   const Tensor values = contiguous(values_), targets = contiguous(targets_), order = contiguous(order_);
   const Tensor weights = weights_ ? contiguous(*weights_) : values;
-  const bool fits = order.dim() == 2 && order.scalar_type() == ScalarType::Long &&
-                    std::equal(order.sizes().begin(), order.sizes().end(), targets.sizes().begin());
-  if (!fits) refuse(name, ": order must be int64 and of the shape of what it sorts");
+  check_columns(name, values, targets, 2);
+  const auto like_targets = [&](const Tensor& x) {
+    return x.dim() == 2 && std::equal(x.sizes().begin(), x.sizes().end(), targets.sizes().begin());
+  };
+  if (targets.scalar_type() != ScalarType::Int || order.scalar_type() != ScalarType::Long || !like_targets(order))
+    refuse(name, ": targets must be int32, and their order int64 and of their shape");
+  if (targets.size(1) > 0 && (values.size(2) == 0 || targets.size(1) % values.size(2) != 0))
+    refuse(name, ": give as many targets for each value");
+  if (weights_ && (weights.scalar_type() != wide_type(values) || !like_targets(weights)))
+    refuse(name, ": give one weight a target, in float64 for float64 and else in float32");
   Tensor out = empty(values, {values.size(0), values.size(1), size});
   fill_zero(out, stream);
   dispatch_floating(name, values.scalar_type(), [&](auto zero) {
