@@ -159,6 +159,13 @@ inline void check_coords(const char* name, const Tensor& grid, const Tensor& coo
     refuse(name, ": coords must be [B, 3, N], of as many clouds, in float64 for float64 and else in float32");
 }
 
+// Grids whose voxels can be numbered.
+inline void check_cube(const char* name, const Tensor& grid) {
+  if (grid.dim() != 5 || grid.size(3) != grid.size(2) || grid.size(4) != grid.size(2))
+    refuse(name, ": a grid must be a cube [B, C, R, R, R]");
+  check_resolution(name, grid.size(2));
+}
+
 // Columns `features` [B, C, N] and their numbers, [B, M] or [B, K, M].
 inline void check_columns(const char* name, const Tensor& features, const Tensor& indices, int64_t dim) {
   if (features.dim() != 3 || indices.dim() != dim || indices.size(0) != features.size(0))

@@ -101,6 +101,7 @@ __global__ void gather_channels_last(T* out, const T* grid, const Wide<T>* coord
 }
 
 void devoxelize_into(const Tensor& out, const Tensor& grid_, const Tensor& coords_) {
+  check_cube("trilinear_devoxelize", grid_);
   const DeviceGuard guard(grid_.get_device_index());
   const cudaStream_t stream = stream_of(grid_);
   const Tensor coords = contiguous(coords_);
@@ -169,6 +170,7 @@ struct Scatter {
 void devoxelize_backward_into(const Tensor& out, const Tensor& grad_, const Tensor& coords_) {
   check_coords("trilinear_devoxelize", grad_, coords_);
   if (grad_.dim() != 3 || grad_.size(2) != coords_.size(2)) refuse("trilinear_devoxelize: give one gradient a point");
+  check_cube("trilinear_devoxelize", out);
   const DeviceGuard guard(grad_.get_device_index());
   const cudaStream_t stream = stream_of(grad_);
   const Tensor grad = contiguous(grad_), coords = contiguous(coords_);
