@@ -29,6 +29,10 @@ using torch::stable::Tensor;
 template <typename T>
 using Wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
+inline ScalarType wide_type(const Tensor& x) {
+  return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
 template <typename... Parts>
 [[noreturn]] void refuse(const Parts&... parts) {
   std::ostringstream message;
@@ -150,9 +154,16 @@ inline void check_samples(const Tensor& points, int64_t num_samples) {
 
 // Grids [B, C, R, R, R] and where their points lie, [B, 3, N] in the type that sums of the grid's are made in.
 inline void check_coords(const char* name, const Tensor& grid, const Tensor& coords) {
-  const ScalarType wide = grid.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-  if (coords.dim() != 3 || coords.size(1) != 3 || coords.size(0) != grid.size(0) || coords.scalar_type() != wide)
+  if (coords.dim() != 3 || coords.size(1) != 3 || coords.size(0) != grid.size(0) ||
+      coords.scalar_type() != wide_type(grid))
     refuse(name, ": coords must be [B, 3, N], of as many clouds, in float64 for float64 and else in float32");
+}
+
+// Grids whose voxels can be numbered.
+inline void check_cube(const char* name, const Tensor& grid) {
+  if (grid.dim() != 5 || grid.size(3) != grid.size(2) || grid.size(4) != grid.size(2))
+    refuse(name, ": a grid must be a cube [B, C, R, R, R]");
+  check_resolution(name, grid.size(2));
 }
 
 // Columns `features` [B, C, N] and their numbers, [B, M] or [B, K, M].
@@ -164,9 +175,8 @@ inline void check_columns(const char* name, const Tensor& features, const Tensor
 // Columns `features` [B, C, M], and for every point the numbers int32 [B, 3, N] and weights [B, 3, N] of three of them.
 inline void check_neighbors(const Tensor& features, const Tensor& indices, const Tensor& weights) {
   check_columns("three_nn_interpolate", features, indices, 3);
-  const ScalarType wide = features.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-  const bool fits = indices.size(1) == 3 && indices.scalar_type() == ScalarType::Int && weights.scalar_type() == wide &&
-                    weights.dim() == 3 &&
+  const bool fits = indices.size(1) == 3 && indices.scalar_type() == ScalarType::Int &&
+                    weights.scalar_type() == wide_type(features) && weights.dim() == 3 &&
                     std::equal(indices.sizes().begin(), indices.sizes().end(), weights.sizes().begin());
   if (!fits) refuse("three_nn_interpolate: indices and weights must be [B, 3, N], as three_nn makes them");
 }

@@ -93,6 +93,7 @@ void scatter_corners(Wide<T>* __restrict sums, const T* __restrict grad, const P
 }
 
 void devoxelize_into(const Tensor& out, const Tensor& grid_, const Tensor& coords_) {
+  check_cube("trilinear_devoxelize", grid_);
   const Tensor coords = contiguous(coords_);
   const Tensor grid = is_channels_last(grid_) ? grid_ : contiguous(grid_);
   const bool channels_last = grid.size(2) == 1 || is_channels_last(grid);  // in one voxel, channels lie together
@@ -138,6 +139,7 @@ void trilinear_devoxelize_out(Tensor grid, Tensor coords, Tensor out) {
 void devoxelize_backward_into(const Tensor& out, const Tensor& grad_, const Tensor& coords_) {
   check_coords("trilinear_devoxelize", grad_, coords_);
   if (grad_.dim() != 3 || grad_.size(2) != coords_.size(2)) refuse("trilinear_devoxelize: give one gradient a point");
+  check_cube("trilinear_devoxelize", out);
   const Tensor grad = contiguous(grad_), coords = contiguous(coords_);
   const int64_t batch = grad.size(0), channels = grad.size(1), num_points = grad.size(2), resolution = out.size(2);
   dispatch_floating("trilinear_devoxelize", grad.scalar_type(), [&](auto zero) {

@@ -27,8 +27,22 @@ inline void fill_zero(const Tensor& x, cudaStream_t stream) {
   if (x.numel() > 0) check(cudaMemsetAsync(x.data_ptr(), 0, x.numel() * x.element_size(), stream));
 }
 
+constexpr int warp = 32;
+constexpr unsigned all_lanes = 0xffffffffu;
 constexpr int threads = 256;
 constexpr int64_t most_blocks = 1 << 20;
+
+// kernel(arguments...) by `blocks` of threads `block`; nothing where there are none.
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), int64_t blocks, dim3 block, cudaStream_t stream, Arguments... arguments) {
+  if (blocks == 0) return;
+  if (blocks > INT32_MAX) refuse("CUDA: too much for one call: split the batch");
+  cudaLaunchConfig_t config{};
+  config.gridDim = static_cast<unsigned>(blocks);
+  config.blockDim = block;
+  config.stream = stream;
+  check(cudaLaunchKernelEx(&config, kernel, arguments...));
+}
 
 template <typename Index, typename F>
 __global__ void __launch_bounds__(threads) for_each_kernel(Index count, F f) {
@@ -39,13 +53,11 @@ __global__ void __launch_bounds__(threads) for_each_kernel(Index count, F f) {
 // f(i) for every i in [0, count), in parallel. Small counts are divided in 32 bits, which is much faster.
 template <typename F>
 void for_each(int64_t count, cudaStream_t stream, const F& f) {
-  if (count == 0) return;
-  const auto blocks = static_cast<unsigned>(std::min((count + threads - 1) / threads, most_blocks));
+  const int64_t blocks = std::min((count + threads - 1) / threads, most_blocks);
   if (count < (int64_t{1} << 31))
-    for_each_kernel<uint32_t><<<blocks, threads, 0, stream>>>(static_cast<uint32_t>(count), f);
+    launch(&for_each_kernel<uint32_t, F>, blocks, threads, stream, static_cast<uint32_t>(count), f);
   else
-    for_each_kernel<int64_t><<<blocks, threads, 0, stream>>>(count, f);
-  check(cudaGetLastError());
+    launch(&for_each_kernel<int64_t, F>, blocks, threads, stream, count, f);
 }
 
 template <typename T>

@@ -101,6 +101,7 @@ __global__ void gather_channels_last(T* out, const T* grid, const Wide<T>* coord
 }
 
 void devoxelize_into(const Tensor& out, const Tensor& grid_, const Tensor& coords_) {
+  check_cube("trilinear_devoxelize", grid_);
   const DeviceGuard guard(grid_.get_device_index());
   const cudaStream_t stream = stream_of(grid_);
   const Tensor coords = contiguous(coords_);
@@ -112,11 +113,9 @@ void devoxelize_into(const Tensor& out, const Tensor& grid_, const Tensor& coord
     using T = decltype(zero);
     if (channels_last) {
       const int64_t point_tiles = (num_points + tile - 1) / tile, channel_tiles = (channels + tile - 1) / tile;
-      const auto blocks = static_cast<unsigned>(batch * point_tiles * channel_tiles);
-      gather_channels_last<T><<<blocks, dim3(tile, rows), 0, stream>>>(mutable_data<T>(out), data<T>(grid),
-                                                                       data<Wide<T>>(coords), channels, num_points,
-                                                                       resolution, point_tiles, channel_tiles);
-      check(cudaGetLastError());
+      launch(&gather_channels_last<T>, batch * point_tiles * channel_tiles, dim3(tile, rows), stream,
+             mutable_data<T>(out), data<T>(grid), data<Wide<T>>(coords), channels, num_points, resolution, point_tiles,
+             channel_tiles);
     } else {
       const int64_t groups = (channels + channels_a_thread - 1) / channels_a_thread;
       for_each(batch * groups * num_points, stream,
@@ -171,6 +170,7 @@ struct Scatter {
 void devoxelize_backward_into(const Tensor& out, const Tensor& grad_, const Tensor& coords_) {
   check_coords("trilinear_devoxelize", grad_, coords_);
   if (grad_.dim() != 3 || grad_.size(2) != coords_.size(2)) refuse("trilinear_devoxelize: give one gradient a point");
+  check_cube("trilinear_devoxelize", out);
   const DeviceGuard guard(grad_.get_device_index());
   const cudaStream_t stream = stream_of(grad_);
   const Tensor grad = contiguous(grad_), coords = contiguous(coords_);

@@ -20,14 +20,14 @@ struct Gather {
   }
 };
 
-void check_any(int64_t num_points, const Tensor& indices) {
-  if (num_points == 0 && indices.numel() > 0) refuse("gather_points or group_points: there are no points to gather");
+void check_any(const char* name, int64_t num_points, const Tensor& indices) {
+  if (num_points == 0 && indices.numel() > 0) refuse(name, ": there are no points to choose from");
 }
 
 Tensor gather_points(Tensor features, Tensor indices) {
   check_columns("gather_points", features, indices, 2);
   const DeviceGuard guard(features.get_device_index());
-  check_any(features.size(2), indices);
+  check_any("gather_points or group_points", features.size(2), indices);
   features = contiguous(features);
   indices = contiguous(indices);
   Tensor out = empty(features, {features.size(0), features.size(1), indices.size(1)});
@@ -64,7 +64,7 @@ Tensor gather_points_backward(Tensor grad, Tensor indices, int64_t num_points) {
   if (grad.size(2) != indices.size(1)) refuse("gather_points: give one gradient an index");
   const DeviceGuard guard(grad.get_device_index());
   const cudaStream_t stream = stream_of(grad);
-  check_any(num_points, indices);
+  check_any("gather_points or group_points", num_points, indices);
   grad = contiguous(grad);
   indices = contiguous(indices);
   Tensor out = empty(grad, {grad.size(0), grad.size(1), num_points});
@@ -100,7 +100,7 @@ struct Interpolate {
 #pragma unroll
     for (int k = 0; k < neighbors; ++k) {
       const int64_t at = (b * neighbors + k) * count + n;
-      sum += weights[at] * static_cast<Wide<T>>(row[indices[at]]);
+      sum += weights[at] * static_cast<Wide<T>>(row[clamp<int64_t>(indices[at], 0, num_centers - 1)]);
     }
     out[i] = static_cast<T>(sum);
   }
@@ -108,6 +108,7 @@ struct Interpolate {
 
 Tensor three_interpolate(Tensor features, Tensor indices, Tensor weights) {
   check_neighbors(features, indices, weights);
+  check_any("three_nn_interpolate", features.size(2), indices);
   const DeviceGuard guard(features.get_device_index());
   features = contiguous(features);
   indices = contiguous(indices);
@@ -138,7 +139,7 @@ struct InterpolateBackward {
 #pragma unroll
     for (int k = 0; k < neighbors; ++k) {
       const int64_t at = (b * neighbors + k) * count + n;
-      atomicAdd(row + indices[at], weights[at] * static_cast<Wide<T>>(grad[i]));
+      atomicAdd(row + clamp<int64_t>(indices[at], 0, num_centers - 1), weights[at] * static_cast<Wide<T>>(grad[i]));
     }
   }
 };
@@ -146,6 +147,7 @@ struct InterpolateBackward {
 Tensor three_interpolate_backward(Tensor grad, Tensor indices, Tensor weights, int64_t num_centers) {
   check_neighbors(grad, indices, weights);
   if (grad.size(2) != indices.size(2)) refuse("three_nn_interpolate: give one gradient a point");
+  check_any("three_nn_interpolate", num_centers, indices);
   const DeviceGuard guard(grad.get_device_index());
   const cudaStream_t stream = stream_of(grad);
   grad = contiguous(grad);
@@ -201,9 +203,16 @@ Tensor sum_runs(const char* name, const Tensor& values_, const Tensor& targets_,
   const cudaStream_t stream = stream_of(values_);
   const Tensor values = contiguous(values_), targets = contiguous(targets_), order = contiguous(order_);
   const Tensor weights = weights_ ? contiguous(*weights_) : values;
-  const bool fits = order.dim() == 2 && order.scalar_type() == ScalarType::Long &&
-                    std::equal(order.sizes().begin(), order.sizes().end(), targets.sizes().begin());
-  if (!fits) refuse(name, ": order must be int64 and of the shape of what it sorts");
+  check_columns(name, values, targets, 2);
+  const auto like_targets = [&](const Tensor& x) {
+    return x.dim() == 2 && std::equal(x.sizes().begin(), x.sizes().end(), targets.sizes().begin());
+  };
+  if (targets.scalar_type() != ScalarType::Int || order.scalar_type() != ScalarType::Long || !like_targets(order))
+    refuse(name, ": targets must be int32, and their order int64 and of their shape");
+  if (targets.size(1) > 0 && (values.size(2) == 0 || targets.size(1) % values.size(2) != 0))
+    refuse(name, ": give as many targets for each value");
+  if (weights_ && (weights.scalar_type() != wide_type(values) || !like_targets(weights)))
+    refuse(name, ": give one weight a target, in float64 for float64 and else in float32");
   Tensor out = empty(values, {values.size(0), values.size(1), size});
   fill_zero(out, stream);
   dispatch_floating(name, values.scalar_type(), [&](auto zero) {

@@ -5,9 +5,6 @@
 namespace zoo {
 namespace {
 
-constexpr int warp = 32;
-constexpr unsigned all_lanes = 0xffffffffu;
-
 // A warp looks at 32 points at a time, in index order, until the ball is full.
 template <typename T>
 __global__ void __launch_bounds__(threads)
@@ -47,10 +44,9 @@ Tensor ball_query(Tensor centers, Tensor points, double radius, int64_t num_neig
     using T = decltype(zero);
     const T reach = static_cast<T>(radius) * static_cast<T>(radius);
     const int64_t queries = batch * num_centers, a_block = threads / warp;
-    ball_query_kernel<T><<<static_cast<unsigned>((queries + a_block - 1) / a_block), threads, 0, stream_of(points)>>>(
-        mutable_data<int64_t>(out), data<T>(centers), data<T>(points), reach, num_centers, num_points, num_neighbors,
-        queries);
-    check(cudaGetLastError());
+    launch(&ball_query_kernel<T>, (queries + a_block - 1) / a_block, threads, stream_of(points),
+           mutable_data<int64_t>(out), data<T>(centers), data<T>(points), reach, num_centers, num_points, num_neighbors,
+           queries);
   });
   return out;
 }
@@ -140,10 +136,9 @@ std::tuple<Tensor, Tensor> three_nn(Tensor points, Tensor centers) {
   dispatch_wide("three_nn_interpolate", points.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     const int64_t queries = batch * num_points, a_block = threads / team;
-    three_nn_kernel<T><<<static_cast<unsigned>((queries + a_block - 1) / a_block), threads, 0, stream_of(points)>>>(
-        mutable_data<int32_t>(indices), mutable_data<T>(weights), data<T>(points), data<T>(centers), num_points,
-        num_centers, queries);
-    check(cudaGetLastError());
+    launch(&three_nn_kernel<T>, (queries + a_block - 1) / a_block, threads, stream_of(points),
+           mutable_data<int32_t>(indices), mutable_data<T>(weights), data<T>(points), data<T>(centers), num_points,
+           num_centers, queries);
   });
   return {indices, weights};
 }

@@ -1,13 +1,11 @@
 // Furthest point sampling (PointNet++, section 3.2): a block for each cloud, which keeps its points in registers where
-// they fit, and needs two barriers for each sample.
+// they fit, and needs one barrier for each sample.
 #include "common.cuh"
 
 namespace zoo {
 namespace {
 
-constexpr int warp = 32;
 constexpr int block = 1024;
-constexpr unsigned all_lanes = 0xffffffffu;
 
 // The furthest point of a warp, the lowest index of several. Distances are not negative, so their bits order as they
 // do.
@@ -33,8 +31,8 @@ __device__ void furthest_of_warp(double& distance, int32_t& index) {
 template <typename T, int held>
 __global__ void __launch_bounds__(block)
     sample_kernel(int64_t* out, const T* points, T* nearest, int32_t num_points, int64_t num_samples) {
-  __shared__ T distances[block / warp];
-  __shared__ int32_t indices[block / warp];
+  __shared__ T distances[2][block / warp];  // of this sample and, for the warps that still read it, of the one before
+  __shared__ int32_t indices[2][block / warp];
   const T* x = points + blockIdx.x * static_cast<int64_t>(3) * num_points;
   const T *y = x + num_points, *z = y + num_points;
   T* row = nearest + static_cast<int64_t>(blockIdx.x) * num_points;
@@ -82,15 +80,14 @@ __global__ void __launch_bounds__(block)
     }
     furthest_of_warp(most, whose);
     if (threadIdx.x % warp == 0) {
-      distances[threadIdx.x / warp] = most;
-      indices[threadIdx.x / warp] = whose;
+      distances[j % 2][threadIdx.x / warp] = most;
+      indices[j % 2][threadIdx.x / warp] = whose;
     }
     __syncthreads();
-    most = distances[threadIdx.x % warp];
-    whose = indices[threadIdx.x % warp];
+    most = distances[j % 2][threadIdx.x % warp];
+    whose = indices[j % 2][threadIdx.x % warp];
     furthest_of_warp(most, whose);
     chosen = whose;
-    __syncthreads();
   }
 }
 
@@ -115,20 +112,19 @@ Tensor furthest_point_sample(Tensor points, int64_t num_samples) {
   if (out.numel() == 0) return out;
   dispatch_wide("furthest_point_sample", points.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    const auto launch = [&](auto kernel, T* nearest) {
-      kernel<<<static_cast<unsigned>(batch), block, 0, stream>>>(mutable_data<int64_t>(out), data<T>(points), nearest,
-                                                                 static_cast<int32_t>(num_points), num_samples);
-      check(cudaGetLastError());
+    const auto sample = [&](auto kernel, T* nearest) {
+      launch(kernel, batch, block, stream, mutable_data<int64_t>(out), data<T>(points), nearest,
+             static_cast<int32_t>(num_points), num_samples);
     };
-    if (num_points <= block) return launch(&sample_kernel<T, 1>, nullptr);
-    if (num_points <= 2 * block) return launch(&sample_kernel<T, 2>, nullptr);
+    if (num_points <= block) return sample(&sample_kernel<T, 1>, nullptr);
+    if (num_points <= 2 * block) return sample(&sample_kernel<T, 2>, nullptr);
     if constexpr (std::is_same_v<T, float>) {
-      if (num_points <= 4 * block) return launch(&sample_kernel<T, 4>, nullptr);
-      if (num_points <= 8 * block) return launch(&sample_kernel<T, 8>, nullptr);
+      if (num_points <= 4 * block) return sample(&sample_kernel<T, 4>, nullptr);
+      if (num_points <= 8 * block) return sample(&sample_kernel<T, 8>, nullptr);
     }
     Tensor nearest = empty(points, {batch, num_points});
     for_each(nearest.numel(), stream, Fill<T>{mutable_data<T>(nearest)});
-    launch(&sample_kernel<T, 0>, mutable_data<T>(nearest));
+    sample(&sample_kernel<T, 0>, mutable_data<T>(nearest));
   });
   return out;
 }

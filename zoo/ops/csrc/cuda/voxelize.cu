@@ -22,24 +22,28 @@ __device__ void read_bits(unsigned long long bits, double* value) {
   *value = __longlong_as_double(static_cast<long long>(bits));
 }
 
+// A thread looks at a point, and a warp says what its points have found.
 template <typename T>
-struct Measure {
-  Extent* extents;
-  const T *coords, *mean;
-  int64_t num_points;
-
-  template <typename Index>
-  __device__ void operator()(Index i) const {
-    const int64_t b = i / static_cast<Index>(num_points), n = i % static_cast<Index>(num_points);
-    const T* x = coords + b * 3 * num_points;
-    const T *y = x + num_points, *z = y + num_points, *middle = mean + b * 3;
-    if (x[n] != x[0] || y[n] != y[0] || z[n] != z[0]) extents[b].differs = 1;
-    const T square = squared_norm(x[n] - middle[0], y[n] - middle[1], z[n] - middle[2]);
-    // Most points are nearer than one seen before, and need no atomic.
-    if (bits_of(square) > *static_cast<volatile unsigned long long*>(&extents[b].furthest))
-      atomicMax(&extents[b].furthest, bits_of(square));
+__global__ void __launch_bounds__(threads)
+    measure_kernel(Extent* extents, const T* coords, const T* mean, int64_t num_points, int64_t blocks_a_cloud) {
+  const int64_t b = blockIdx.x / blocks_a_cloud, n = blockIdx.x % blocks_a_cloud * threads + threadIdx.x;
+  const T *x = coords + b * 3 * num_points, *y = x + num_points, *z = y + num_points, *middle = mean + b * 3;
+  unsigned long long most = 0;
+  bool differs = false;
+  if (n < num_points) {
+    differs = x[n] != x[0] || y[n] != y[0] || z[n] != z[0];
+    most = bits_of(squared_norm(x[n] - middle[0], y[n] - middle[1], z[n] - middle[2]));
   }
-};
+#pragma unroll
+  for (int step = warp / 2; step > 0; step /= 2) {
+    const unsigned long long other = __shfl_xor_sync(all_lanes, most, step);
+    most = other > most ? other : most;
+  }
+  const bool any_differs = __ballot_sync(all_lanes, differs) != 0;
+  if (threadIdx.x % warp != 0) return;
+  if (any_differs) extents[b].differs = 1;
+  atomicMax(&extents[b].furthest, most);
+}
 
 template <typename T>
 struct Place {
@@ -91,7 +95,9 @@ std::tuple<Tensor, Tensor, Tensor> voxel_plan(Tensor coords, Tensor mean, int64_
   dispatch_wide("voxel_plan", coords.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     Extent* extent = mutable_data<Extent>(extents);
-    for_each(batch * num_points, stream, Measure<T>{extent, data<T>(coords), data<T>(mean), num_points});
+    const int64_t blocks_a_cloud = (num_points + threads - 1) / threads;
+    launch(&measure_kernel<T>, batch * blocks_a_cloud, threads, stream, extent, data<T>(coords), data<T>(mean),
+           num_points, blocks_a_cloud);
     for_each(
         batch * num_points, stream,
         Place<T>{mutable_data<T>(out), mutable_data<int32_t>(voxels), mutable_data<int32_t>(counts), extent,
