@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import sys
 
@@ -11,7 +12,7 @@ import torch
 
 import zoo
 from tests.parity import fixtures
-from zoo.cli import main
+from zoo.cli import exit_code, main
 from zoo.data.points import write_ply
 from zoo.data.video_writer import write_video
 
@@ -203,3 +204,11 @@ def test_no_test_reaches_the_network():
                     send(address)
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
         assert client.connect_ex(server.getsockname()) == 0
+
+
+def test_ctrl_c_is_one_word(capfd):
+    def asked_to_stop():
+        signal.raise_signal(signal.SIGINT)
+
+    assert exit_code(asked_to_stop) == 130
+    assert capfd.readouterr().err == "interrupted\n"

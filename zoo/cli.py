@@ -24,6 +24,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see `{self.prog} --help`\n")
 
 
+INTERRUPTED = 130  # what shells expect after Ctrl-C
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 on success, 2 where the user has to mend something, 1 where that is some of many files."""
     parser = _build_parser()
@@ -34,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def exit_code(command: Callable[[], int | None], is_told: Callable[[str], bool] = lambda message: True) -> int:
     """Run ``command``: 0 or what it gives; 2, and one sentence on standard error, where something is to be mended.
+
+    After Ctrl-C it is 130, and one word.
 
     Args:
         command: what is run.
@@ -51,6 +56,9 @@ def exit_code(command: Callable[[], int | None], is_told: Callable[[str], bool] 
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _build_parser() -> _Parser:
