@@ -102,9 +102,7 @@ def build(folder: Path, sanitize: bool = False) -> list[Path]:
     Raises:
         BuildError: there is no compiler or no PyTorch, or the compiler refuses.
     """
-    compiler = shlex.split(os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++") or "")
-    if not compiler:
-        raise MissingToolError("no C++ compiler was found: install g++, or name yours in CXX")
+    compiler = find_compiler()
     torch = _torch_folder()
     common = [f"-DTORCH_TARGET_VERSION={TARGET_VERSION}", "-isystem", str(torch / "include")]
     extra = [*SANITIZE_FLAGS, "-DZOO_SANITIZE"] if sanitize else []
@@ -149,6 +147,18 @@ def build(folder: Path, sanitize: bool = False) -> list[Path]:
     except OSError as error:
         raise BuildError(f"{folder}: the operators cannot be written there ({error.strerror})") from error
     return [folder / f"{name}.so" for name in libraries]
+
+
+def find_compiler() -> list[str]:
+    """The command of a C++ compiler: that of CXX, or a usual one.
+
+    Raises:
+        MissingToolError: there is none.
+    """
+    compiler = shlex.split(os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++") or "")
+    if not compiler:
+        raise MissingToolError("no C++ compiler was found: install g++, or name yours in CXX")
+    return compiler
 
 
 def find_cuda_toolkit() -> Path | None:
