@@ -419,7 +419,10 @@ def test_operators_that_are_called_past_the_door_check_what_they_read() -> None:
     calls = [
         lambda: zoo_ops.trilinear_devoxelize(grid.double(), at),
         lambda: zoo_ops.trilinear_devoxelize(grid, at[:1]),
+        lambda: zoo_ops.trilinear_devoxelize(grid[..., :2], at),
+        lambda: zoo_ops.trilinear_devoxelize(x, at),
         lambda: zoo_ops.trilinear_devoxelize_backward(x, at[:, :, :3], 4),
+        lambda: zoo_ops.trilinear_devoxelize_backward(x, at, 0),
         lambda: zoo_ops.online_shift(torch.rand(2, 8, 3, 3), torch.rand(2, 9, 3, 3)),
         lambda: zoo_ops.temporal_shift(torch.rand(7, 8, 3, 3), 4, 8, 1, -1),
         lambda: zoo_ops.temporal_shift(torch.rand(8, 8, 3, 3), 0, 8, 1, -1),

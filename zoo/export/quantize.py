@@ -53,7 +53,7 @@ def quantized_openvino(network: Network, model: Any) -> Any:
         ranges = nncf.AdvancedQuantizationParameters(
             activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
         )
-        left_out = OPENVINO_OTHERS if _has_points(network) else DEPTHWISE
+        left_out = OPENVINO_OTHERS if has_points(network) else DEPTHWISE
         used = {each.get_any_name() for each in model.inputs}  # what comes to nothing is no input
         feeds = [{name: value for name, value in feed.items() if name in used} for feed in _feeds(network)]
         try:
@@ -87,7 +87,7 @@ def quantized_onnx(network: Network, model: bytes) -> bytes:
                 onnx.load_from_string(rewritten(model, "ORT_ENABLE_BASIC")),  # only constant weights have channels
                 path,
                 reader(),
-                op_types_to_quantize=ONNX_LAYERS if _has_points(network) else None,
+                op_types_to_quantize=ONNX_LAYERS if has_points(network) else None,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -111,7 +111,8 @@ def rewritten(model: bytes, level: str) -> bytes:
         return path.read_bytes()
 
 
-def _has_points(network: Network) -> bool:
+def has_points(network: Network) -> bool:
+    """Whether the network takes points, whose places must stay exact."""
     return "points" in network.signature.inputs
 
 

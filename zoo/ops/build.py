@@ -102,9 +102,7 @@ def build(folder: Path, sanitize: bool = False) -> list[Path]:
     Raises:
         BuildError: there is no compiler or no PyTorch, or the compiler refuses.
     """
-    compiler = shlex.split(os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++") or "")
-    if not compiler:
-        raise MissingToolError("no C++ compiler was found: install g++, or name yours in CXX")
+    compiler = find_compiler()
     torch = _torch_folder()
     common = [f"-DTORCH_TARGET_VERSION={TARGET_VERSION}", "-isystem", str(torch / "include")]
     extra = [*SANITIZE_FLAGS, "-DZOO_SANITIZE"] if sanitize else []
@@ -160,6 +158,18 @@ def announcement(sanitize: bool = False) -> str:
     architectures = re.findall(r"code=(sm_\d+)", " ".join(CUDA_FLAGS))
     gpus = "" if sanitize or why_no_cuda() else f" and for GPUs ({', '.join(architectures)} and later)"
     return f"compiling the operators for CPUs{gpus}, which takes a minute or two ..."
+
+
+def find_compiler() -> list[str]:
+    """The command of a C++ compiler: that of CXX, or a usual one.
+
+    Raises:
+        MissingToolError: there is none.
+    """
+    compiler = shlex.split(os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++") or "")
+    if not compiler:
+        raise MissingToolError("no C++ compiler was found: install g++, or name yours in CXX")
+    return compiler
 
 
 def find_cuda_toolkit() -> Path | None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from zoo.errors import CheckpointError, ZooError
 from zoo.export.clip_layout import keep_clips
 from zoo.export.graph import ABOUT
-from zoo.export.quantize import quantized_openvino
+from zoo.export.quantize import has_points, quantized_openvino
 from zoo.export.runtimes import absent
 from zoo.export.signature import Network
 
@@ -39,10 +39,18 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     model = read(_onnx(network, example))
     if precision == "int8":
         model = quantized_openvino(network, model)
-    session = OpenVINOSession(model, list(network.signature.inputs), precision, num_threads, [x.shape for x in example])
+    floats = "bf16" if precision == "int8" and _halves(network) else precision
+    session = OpenVINOSession(model, list(network.signature.inputs), floats, num_threads, [x.shape for x in example])
     if session.precision != precision:
         raise ZooError(f"OpenVINO computes in {session.precision} on this processor, not in {precision}: ask for that")
     return session
+
+
+def _halves(network: Network) -> bool:
+    """Whether what int8 leaves out may have half the bits: the processor computes in them, and no places of points."""
+    import openvino
+
+    return not has_points(network) and "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def write(path: Path, network: Network, example: Sequence[Tensor], about: str) -> None:
@@ -101,7 +109,7 @@ class OpenVINOSession:
     Args:
         model: of OpenVINO.
         names: of the inputs that it is called with.
-        precision: what it is asked to compute in.
+        precision: what floating point numbers are asked to be computed in; what is quantised stays so.
         num_threads: by default those of PyTorch.
         sizes: of the inputs as they come most often. OpenVINO is faster where it knows them beforehand; other sizes
             have a model of their own, compiled at the first call with one.
@@ -119,7 +127,7 @@ class OpenVINOSession:
         sizes: Sequence[Sequence[int]] = (),
     ):
         self._model, self._threads = model, num_threads or torch.get_num_threads()
-        self._hint = _hint(precision)
+        self._hint = HINTS[precision]
         types = {each.get_any_name(): _type_of(each) for each in model.inputs}
         self._inputs = [(position, name, types[name]) for position, name in enumerate(names) if name in types]
         self._outputs = range(len(model.outputs))
@@ -170,14 +178,6 @@ class OpenVINOSession:
                 except RuntimeError as error:
                     raise _cannot("run", error) from error
             return self._compiled[sized]
-
-
-def _hint(precision: str) -> str:
-    """In int8, what stays a floating point number may have half the bits where the processor computes in them."""
-    import openvino
-
-    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "bf16" if precision == "int8" and "BF16" in able else HINTS[precision]
 
 
 def _cannot(do: str, error: RuntimeError) -> ZooError:
