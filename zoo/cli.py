@@ -57,7 +57,8 @@ def exit_code(command: Callable[[], int | None], is_told: Callable[[str], bool] 
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        with contextlib.suppress(OSError):  # who reads it through a pipe has been interrupted too
+            print("interrupted", file=sys.stderr, flush=True)
         return INTERRUPTED
 
 

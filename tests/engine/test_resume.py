@@ -19,6 +19,7 @@ from zoo.engine import checkpoint
 from zoo.engine import train as module
 from zoo.engine.checkpoint import Progress, load_checkpoint, newest_checkpoint, save_checkpoint
 from zoo.engine.config import DataConfig, InitConfig, OptimConfig, TrainConfig
+from zoo.engine.signals import collect_signals
 from zoo.engine.train import train
 from zoo.errors import CheckpointError, InputError
 
@@ -124,6 +125,21 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on(tmp_path, uninterrupted, 
     assert same(weights(tmp_path / "run/last"), expected) and figures(tmp_path / "run") == rows
 
 
+def test_a_signal_is_kept_though_nobody_reads_what_is_said(capfd):
+    reader, writer = os.pipe()
+    os.close(reader)
+    kept = os.dup(2)
+    os.dup2(writer, 2)
+    try:
+        with collect_signals(speaks=True) as received:
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(writer)
+    assert received == [signal.SIGINT]
+
+
 @pytest.mark.slow
 def test_an_interrupt_from_the_keyboard_ends_a_run_without_a_traceback(tmp_path):
     small_run(tmp_path)
@@ -145,7 +161,7 @@ def test_an_interrupt_from_the_keyboard_ends_a_run_without_a_traceback(tmp_path)
     os.killpg(process.pid, signal.SIGINT)  # which reaches the process that loads data too
     said = process.communicate()[1]
     assert process.returncode == 130 and "stopped by SIGINT after step" in said and "Traceback" not in said
-    assert "a second signal ends the run at once" in said.split("stopped by")[0]
+    assert "the same signal again ends the run at once" in said.split("stopped by")[0]
 
 
 @pytest.mark.slow
@@ -159,7 +175,7 @@ def test_a_signal_to_torchrun_ends_all_processes_after_a_step(tmp_path):
     process.terminate()  # which torchrun hands on to the processes that load data too
     said = process.communicate()[1]
     assert said.count("stopped by SIGTERM after step") == 1 and "DataLoader" not in said
-    assert said.count("a second signal ends the run at once") == 1
+    assert said.count("the same signal again ends the run at once") == 1
     assert f"after step {load_checkpoint(tmp_path / 'run/last')[1].step}:" in said
 
 

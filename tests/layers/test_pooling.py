@@ -27,3 +27,12 @@ def test_one_of_equal_values_gets_the_gradient() -> None:
 
 def test_what_is_no_number_is_not_passed_over() -> None:
     assert max_over(torch.tensor([[1.0, float("nan"), 2.0]]), 1).isnan().all()
+
+
+def test_many_at_once_by_vmap() -> None:
+    x = torch.randn(2, 1, 3, 4, 5)
+    with torch.no_grad():
+        assert torch.equal(torch.vmap(lambda each: max_over(each, 3))(x), x.amax(4))
+    ones = torch.ones(2, 1, 4)
+    grad = torch.func.grad(lambda many: torch.vmap(lambda each: max_over(each, 1))(many).sum())(ones)
+    assert sorted(grad[0, 0].tolist()) == [0, 0, 0, 1]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 GRACE_S = 30  # which torchrun gives too
-STOPPING = b"\nstopping after this step, with a checkpoint; a second signal ends the run at once\n"
+STOPPING = b"\nstopping after this step, with a checkpoint; the same signal again ends the run at once\n"
 
 
 class Stopped(Exception):
@@ -52,10 +52,12 @@ def collect_signals(speaks: bool = False) -> Iterator[list[int]]:
     before: dict[int, Any] = {}
 
     def handle(number: int, frame: Any) -> None:
-        if speaks and not received:
-            os.write(2, STOPPING)  # a stream may be in the middle of a line of its own
+        is_first = not received
         received.append(number)
         signal.signal(number, before[number])
+        if speaks and is_first:
+            with contextlib.suppress(OSError):  # Ctrl-C ends what reads standard error through a pipe, too
+                os.write(2, STOPPING)  # a stream may be in the middle of a line of its own
 
     if threading.current_thread() is threading.main_thread():  # no other may
         before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -9,15 +9,15 @@ from torch import Tensor
 def max_over(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
     """The largest values of ``x`` along ``dim``.
 
-    A gradient goes to one of equal values, as in the authors' pooling, not to all. Where none is wanted, nobody asks
+    A gradient goes to one of equal values, as in the authors' pooling, not to all. Without gradients nobody asks
     where the values were, which PyTorch takes several times as long to find.
     """
-    if torch.is_grad_enabled() and x.requires_grad:
+    if torch.is_grad_enabled():
         return x.max(dim, keepdim).values
     if torch.compiler.is_compiling() or x.device.type != "cpu":
         return x.amax(dim, keepdim)
     dim %= x.dim()
-    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+    if x.dim() == 4 and x.stride(1) == 1 and not x.is_contiguous():
         # PyTorch is twenty times as fast where the dimensions come in the order in which they lie in memory.
         largest = x.movedim(1, 3).amax(dim - 1 if dim > 1 else 3 * dim, keepdim=True).movedim(3, 1)
         return largest if keepdim else largest.squeeze(dim)

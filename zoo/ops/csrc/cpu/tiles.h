@@ -3,7 +3,8 @@
 // A tile adds to `tile_rows` rows of sums the products of as many rows of values with some blocks of weights: the sums
 // stay in registers, rows are read where they lie, and so nothing is gathered or scattered. Weights come in blocks of
 // `lanes` columns, see pack in zoo/ops/branch.py; bfloat16 multiplies two values at a time. Products are fused with
-// their sums, as in every matrix product, and the order of the sums is that of the values.
+// their sums, as in every matrix product, and the order of the sums is that of the values. Only units for matrices get
+// their rows gathered, and what they give for one place of the kernel is added to the sums as a whole.
 #pragma once
 
 #include "common.h"
@@ -148,10 +149,11 @@ inline void multiply_by_units(const TileArguments<BFloat16>& a, int64_t blocks, 
   const int64_t width = a.steps * 2, rest = a.steps % unit_steps, whole = a.steps - rest;
   static thread_local std::vector<BFloat16> gathered;
   if (gathered.size() < static_cast<size_t>(count * width)) gathered.resize(count * width);
+  BFloat16* const room = gathered.data();
   const __mmask32 end = (1u << width % 32) - 1;
   for (int64_t i = 0; i < count; ++i) {
     const BFloat16* row = a.rows + from[i] * a.rows_stride;
-    BFloat16* copy = gathered.data() + i * width;
+    BFloat16* copy = room + i * width;
     int64_t c = 0;
     for (; c + 32 <= width; c += 32) _mm512_storeu_si512(copy + c, _mm512_loadu_si512(row + c));
     if (end != 0) _mm512_mask_storeu_epi16(copy + c, end, _mm512_maskz_loadu_epi16(end, row + c));
@@ -163,12 +165,13 @@ inline void multiply_by_units(const TileArguments<BFloat16>& a, int64_t blocks, 
   } shapes;
   shapes.row_bytes[6] = static_cast<uint16_t>(std::max<int64_t>(rest, 1) * 4);
   shapes.rows[7] = static_cast<uint8_t>(std::max<int64_t>(rest, 1));
+  asm volatile("" : : "r"(&shapes) : "memory");  // of the intrinsics not all say what they read
   _tile_loadconfig(&shapes);
   alignas(64) float sums[unit_rows][most * lanes];
   for (int64_t b = 0; b < blocks; b += most) {
     const int64_t some = std::min<int64_t>(most, blocks - b), block = width * lanes;
     for (int64_t i = 0; i < count; i += unit_rows) {
-      const BFloat16 *values = gathered.data() + i * width, *weights = a.weights + b * block;
+      const BFloat16 *values = room + i * width, *weights = a.weights + b * block;
       _tile_zero(0);
       _tile_zero(1);
       _tile_zero(2);
