@@ -16,10 +16,9 @@ def max_over(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
         return x.max(dim, keepdim).values
     if torch.compiler.is_compiling() or x.device.type != "cpu":
         return x.amax(dim, keepdim)
-    dim %= x.dim()
     if x.dim() == 4 and x.stride(1) == 1 and not x.is_contiguous():
         # PyTorch is twenty times as fast where the dimensions come in the order in which they lie in memory.
-        largest = x.movedim(1, 3).amax(dim - 1 if dim > 1 else 3 * dim, keepdim=True).movedim(3, 1)
+        largest = x.movedim(1, 3).amax((0, 3, 1, 2)[dim], keepdim=True).movedim(3, 1)
         return largest if keepdim else largest.squeeze(dim)
     if x.dtype in (torch.float16, torch.bfloat16):  # there it is slower than in 32 bits
         return x.float().amax(dim, keepdim).to(x.dtype)

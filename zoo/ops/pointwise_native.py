@@ -52,13 +52,7 @@ def _convolves_faster(x: Tensor) -> bool:
 
 
 # On a GPU these are made of PyTorch's own operators, so that they need no kernel of ours.
-for _name in (
-    "shifted_pointwise_conv",
-    "shifted_pointwise_conv_input",
-    "shifted_pointwise_conv_weight",
-    "online_pointwise_conv",
-):
-    torch.library.impl(f"zoo::{_name}", "cuda", getattr(products, _name))
+products.implement_on("cuda")
 
 
 # What compilers must know: the shapes and dtypes of the results.

@@ -80,6 +80,17 @@ def online_pointwise_conv(
     return out if low == -math.inf else out.clamp_(low, high), kept
 
 
+def implement_on(device: str) -> None:
+    """Let these be what the operators of their names are on ``device``."""
+    for product in (
+        shifted_pointwise_conv,
+        shifted_pointwise_conv_input,
+        shifted_pointwise_conv_weight,
+        online_pointwise_conv,
+    ):
+        torch.library.impl(f"zoo::{product.__name__}", device, product)
+
+
 def _dense(x: Tensor) -> tuple[Tensor, bool]:
     """Frames whose values lie together, and whether those of a pixel do."""
     layout = memory_format(x)

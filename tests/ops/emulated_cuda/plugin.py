@@ -6,11 +6,5 @@ import torch
 
 from zoo.ops import gradients, products
 
-for _name in (
-    "shifted_pointwise_conv",
-    "shifted_pointwise_conv_input",
-    "shifted_pointwise_conv_weight",
-    "online_pointwise_conv",
-):
-    torch.library.impl(f"zoo::{_name}", "cpu", getattr(products, _name))
+products.implement_on("cpu")
 gradients.in_order = lambda x: torch.are_deterministic_algorithms_enabled()

@@ -126,12 +126,16 @@ class OpenVINOSession:
         num_threads: int | None,
         sizes: Sequence[Sequence[int]] = (),
     ):
-        self._model, self._threads = model, num_threads or torch.get_num_threads()
-        self._hint = HINTS[precision]
+        self._model = model
+        self._settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": HINTS[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": num_threads or torch.get_num_threads(),
+        }
         types = {each.get_any_name(): _type_of(each) for each in model.inputs}
         self._inputs = [(position, name, types[name]) for position, name in enumerate(names) if name in types]
         self._outputs = range(len(model.outputs))
-        self._sizes = [list(sizes[position]) for position, *_ in self._inputs] if sizes else None
+        self._sizes = {name: tuple(sizes[position]) for position, name, _ in self._inputs} if sizes else None
         self._compiling = threading.Lock()
         self._compiled: dict[bool, Any] = {}  # by whether it is for these sizes
         self._own = threading.local()  # a request holds the outputs of one call: every thread has its own
@@ -144,7 +148,7 @@ class OpenVINOSession:
             name: np.ascontiguousarray(inputs[position].detach().to("cpu", dtype).numpy())
             for position, name, dtype in self._inputs
         }
-        request = self._request(sized=[list(inputs[position].shape) for position, *_ in self._inputs] == self._sizes)
+        request = self._request(sized={name: array.shape for name, array in arrays.items()} == self._sizes)
         try:
             found = request.infer(arrays, share_inputs=True, share_outputs=False)
         except RuntimeError as error:
@@ -161,20 +165,14 @@ class OpenVINOSession:
     def _compile(self, sized: bool) -> Any:
         import openvino
 
-        settings = {
-            "INFERENCE_PRECISION_HINT": self._hint,
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": self._threads,
-        }
         with self._compiling:
             if sized not in self._compiled:
                 model = self._model
                 try:
                     if sized:
-                        names = [name for _, name, _ in self._inputs]
                         model = model.clone()
-                        model.reshape(dict(zip(names, self._sizes or [], strict=True)))
-                    self._compiled[sized] = openvino.Core().compile_model(model, "CPU", settings)
+                        model.reshape({name: list(size) for name, size in (self._sizes or {}).items()})
+                    self._compiled[sized] = openvino.Core().compile_model(model, "CPU", self._settings)
                 except RuntimeError as error:
                     raise _cannot("run", error) from error
             return self._compiled[sized]

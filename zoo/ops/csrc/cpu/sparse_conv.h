@@ -116,7 +116,7 @@ class Convolution {
       float* sums = storage[0].values;
       const Chunk& chunk = chunks[i];
       const VoxelSet &from = reach_[chunk.cloud].*inputs_, &to = reach_[chunk.cloud].*outputs_;
-      write_rules(rules, from, to, chunk, rows.first[chunk.cloud], rows.zero, by_units() ? unit_rows : tile_rows);
+      write_rules(rules, from, to, chunk, rows.first[chunk.cloud], rows.zero, tiles_.rows);
       int64_t member = 0;
       for (int64_t word = chunk.begin; word < chunk.end; ++word)
         for (uint64_t bits = to.bits[word]; bits != 0; bits &= bits - 1) {
@@ -132,31 +132,18 @@ class Convolution {
  private:
   int64_t blocks() const { return weights_.size(1); }
 
-  static bool by_units() {
-#if defined(ZOO_AMX)
-    if constexpr (std::is_same_v<T, BFloat16>) return has_matrix_units();
-#endif
-    return false;
-  }
-
   void multiply(float* sums, const Rows<T>& rows, const int32_t* from, const int32_t* to, int64_t count,
                 int tap) const {
-#if defined(ZOO_AMX)
-    if constexpr (std::is_same_v<T, BFloat16>)
-      if (by_units()) {
-        const T* weights = data<T>(weights_) + tap * blocks() * weights_.size(2) * lanes * together<T>;
-        multiply_by_units({sums, stride(), rows[0], rows.stride, weights, weights_.size(2)}, blocks(), from, to, count);
-        return;
-      }
-#endif
     const int64_t steps = weights_.size(2), block = steps * lanes * together<T>;
+    const T* all = data<T>(weights_) + tap * blocks() * block;
+    if (tiles_.all != nullptr)
+      return tiles_.all({sums, stride(), rows[0], rows.stride, all, steps}, blocks(), from, to, count);
     for (int64_t b = 0; b < blocks();) {
       const int64_t left = blocks() - b;
       const bool four = tiles_.four != nullptr && left >= 4, two = tiles_.two != nullptr && left >= 2;
       const Tile<T> tile = four ? tiles_.four : two ? tiles_.two : tiles_.one;
-      const T* weights = data<T>(weights_) + (tap * blocks() + b) * block;
-      const TileArguments<T> arguments{sums + b * lanes, stride(), rows[0], rows.stride, weights, steps};
-      for (int64_t i = 0; i < count; i += tile_rows) tile(arguments, from + i, to + i);
+      const TileArguments<T> arguments{sums + b * lanes, stride(), rows[0], rows.stride, all + b * block, steps};
+      for (int64_t i = 0; i < count; i += tiles_.rows) tile(arguments, from + i, to + i);
       b += four ? 4 : two ? 2 : 1;
     }
   }

@@ -213,10 +213,18 @@ inline void multiply_by_units(const TileArguments<BFloat16>& a, int64_t blocks, 
 }
 #endif
 
-// The tiles of this processor for 4, 2 and 1 blocks of columns; none where only single blocks are worth it.
+// As many tiles as it takes: for `blocks` of columns, and `count` rows, which are whole tiles.
+template <typename T>
+using Product = void (*)(const TileArguments<T>&, int64_t blocks, const int32_t* from, const int32_t* to,
+                         int64_t count);
+
+// What this processor multiplies best: tiles of `rows` for 4, 2 and 1 blocks of columns, none where only single blocks
+// are worth it; or all at once, where there is such a product.
 template <typename T>
 struct Tiles {
   Tile<T> four = nullptr, two = nullptr, one = tile_anywhere<T>;
+  Product<T> all = nullptr;
+  int64_t rows = tile_rows;
 };
 
 template <typename T>
@@ -226,6 +234,10 @@ Tiles<T> tiles() {
     if (__builtin_cpu_supports("avx512f")) return {tile_avx512<4>, tile_avx512<2>, tile_avx512<1>};
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {nullptr, nullptr, tile_avx2};
   }
+#if defined(ZOO_AMX)
+  if constexpr (std::is_same_v<T, BFloat16>)
+    if (has_matrix_units()) return {nullptr, nullptr, nullptr, multiply_by_units, unit_rows};
+#endif
 #if defined(ZOO_BF16_TILES)
   if constexpr (std::is_same_v<T, BFloat16>)
     if (__builtin_cpu_supports("avx512bf16")) return {tile_bf16<4>, tile_bf16<2>, tile_bf16<1>};
