@@ -72,10 +72,10 @@ def _onnxruntime(path: Path, inputs: Sequence[torch.Tensor], threads: int) -> Ca
 
 
 def _openvino(path: Path, inputs: Sequence[torch.Tensor], threads: int) -> Callable[[], Any]:
-    import openvino
+    from zoo.export.runtimes.openvino import core
 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-    request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
+    request = core().compile_model(str(path), "CPU", settings).create_infer_request()
     feeds = {index: tensor.numpy() for index, tensor in enumerate(inputs)}
     return lambda: request.infer(feeds, share_inputs=True)
 

@@ -1,5 +1,7 @@
 """A model that was exported is used as the original is, from a file."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -165,3 +167,20 @@ def test_what_the_model_refuses_its_file_refuses_and_threads_share_it(to, tmp_pa
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda each: parts(each, ids), clouds))
     assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+SIGNALLED = """
+import signal, sys, zoo
+first, second = (zoo.load(path) for path in sys.argv[1:])
+del first, second
+signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+@pytest.mark.slow
+@needs("openvino")
+def test_signals_are_heard_after_models_are_gone(shapes, tmp_path):
+    path = zoo.export_model(zoo.create_model(shapes, pretrained=True), tmp_path / "shapes.xml", "openvino")
+    done = subprocess.run([sys.executable, "-c", SIGNALLED, path, path], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr

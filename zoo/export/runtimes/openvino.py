@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,21 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     return session
 
 
-def _halves(network: Network) -> bool:
-    """Whether what int8 leaves out may have half the bits: the processor computes in them, and no places of points."""
+@cache
+def core() -> Any:
+    """What OpenVINO does everything with: one, for as long as the process lives.
+
+    Where processors have units for matrices, its plugin gives the thread a stack for signals, and takes it away when
+    the plugin goes. With two that overlap, the thread is left with one that is gone: the next signal ends the process.
+    """
     import openvino
 
-    return not has_points(network) and "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return openvino.Core()
+
+
+def _halves(network: Network) -> bool:
+    """Whether what int8 leaves out may have half the bits: the processor computes in them, and no places of points."""
+    return not has_points(network) and "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def write(path: Path, network: Network, example: Sequence[Tensor], about: str) -> None:
@@ -95,10 +106,8 @@ def read(model: bytes | str) -> Any:
     Raises:
         ZooError: OpenVINO has no counterpart of one of its operators.
     """
-    import openvino
-
     try:
-        return openvino.Core().read_model(model)
+        return core().read_model(model)
     except RuntimeError as error:
         raise _cannot("read", error) from error
 
@@ -163,8 +172,6 @@ class OpenVINOSession:
         return self._own.requests[sized]
 
     def _compile(self, sized: bool) -> Any:
-        import openvino
-
         with self._compiling:
             if sized not in self._compiled:
                 model = self._model
@@ -172,7 +179,7 @@ class OpenVINOSession:
                     if sized:
                         model = model.clone()
                         model.reshape({name: list(size) for name, size in (self._sizes or {}).items()})
-                    self._compiled[sized] = openvino.Core().compile_model(model, "CPU", self._settings)
+                    self._compiled[sized] = core().compile_model(model, "CPU", self._settings)
                 except RuntimeError as error:
                     raise _cannot("run", error) from error
             return self._compiled[sized]
