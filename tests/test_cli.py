@@ -210,7 +210,7 @@ def test_ctrl_c_is_one_word(capfd):
     def asked_to_stop():
         signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what is in the background
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where a shell started us with &
     try:
         assert exit_code(asked_to_stop) == 130
     finally:
