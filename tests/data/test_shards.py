@@ -320,6 +320,12 @@ def test_what_is_wrong_in_a_shard_is_named(tmp_path, files, text):
         find_clouds(write_tar(tmp_path / "x.tar", files))
 
 
+def test_numbers_that_cannot_be_classes_are_named(tmp_path):
+    shard = write_tar(tmp_path / "x.tar", [("a.npy", npy()), ("a.cls", b"1700000000")])
+    with pytest.raises(InputError, match=r"x\.tar/a\.npy: class 1700000000 is too large"):
+        find_clouds(shard)
+
+
 def test_damaged_shards_are_named(tmp_path):
     shard = write_tar(tmp_path / "x.tar", [(f"{key}.{kind}", npy()) for key in "abc" for kind in ("npy", "ply")])
     whole = shard.read_bytes()

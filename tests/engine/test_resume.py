@@ -19,7 +19,6 @@ from zoo.engine import checkpoint
 from zoo.engine import train as module
 from zoo.engine.checkpoint import Progress, load_checkpoint, newest_checkpoint, save_checkpoint
 from zoo.engine.config import DataConfig, InitConfig, OptimConfig, TrainConfig
-from zoo.engine.signals import collect_signals
 from zoo.engine.train import train
 from zoo.errors import CheckpointError, InputError
 
@@ -123,21 +122,6 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on(tmp_path, uninterrupted, 
     train(dataclasses.replace(config, resume="auto"))
     expected, rows = uninterrupted
     assert same(weights(tmp_path / "run/last"), expected) and figures(tmp_path / "run") == rows
-
-
-def test_a_signal_is_kept_though_nobody_reads_what_is_said(capfd):
-    reader, writer = os.pipe()
-    os.close(reader)
-    kept = os.dup(2)
-    os.dup2(writer, 2)
-    try:
-        with collect_signals(speaks=True) as received:
-            signal.raise_signal(signal.SIGINT)
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(writer)
-    assert received == [signal.SIGINT]
 
 
 @pytest.mark.slow

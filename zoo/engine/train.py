@@ -48,9 +48,10 @@ from zoo.engine.optim import (
 )
 from zoo.engine.order import Key, Prepared, Samples, Schedule, seed_of, share_of
 from zoo.engine.scores import create_scores, evaluate
-from zoo.engine.signals import Stopped, collect_signals, outlast_signals
+from zoo.engine.signals import STOPPING, Stopped, outlast_signals
 from zoo.errors import InputError
 from zoo.registry import architecture_task
+from zoo.signals import collect_signals
 
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TINY = 1e-12  # instead of the weight of a step in which nothing is judged
@@ -186,7 +187,7 @@ class Run:
                 self.schedule.steps_per_epoch,
             )
         try:
-            with collect_signals(self.rank == 0) as received:
+            with collect_signals(STOPPING if self.rank == 0 else "") as received:
                 while self.progress.epoch < self.config.epochs:
                     self._epoch(received)
             self.fetch_ahead.close()

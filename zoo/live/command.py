@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import signal
 import sys
 from contextlib import ExitStack, closing
 from typing import Any
 
 from zoo.errors import InputError, ZooError
 from zoo.live.smoothing import PRESETS, Rules, preset_for
+from zoo.signals import collect_signals
 
 POLL_S = 0.05  # how long a frame is waited for before the window and signals are looked after
 
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
                 print("choosing the fastest runtime, which may take a minute ...", file=sys.stderr, flush=True)
             model = optimize(model, runtime=options.runtime, num_threads=options.threads)
         print(f"{spec.name} in {model.runtime}, {model.precision}", flush=True)
-        signals = _collected_signals(opened)
+        signals = opened.enter_context(collect_signals())  # an exception in the middle would cost the recording
         write = opened.enter_context(writing_video(options.out, source.fps)) if options.out else None
         following = Following(source, Streams(model, rules=rules), predictor.transform, write)
         _show(following, window, signals)
@@ -83,15 +83,6 @@ def run(options: argparse.Namespace) -> None:
         print(following.stopwatch.summary())
         if options.stats:
             print(following.stopwatch.table())
-
-
-def _collected_signals(opened: ExitStack) -> list[int]:
-    """Gets SIGINT and SIGTERM while a recording is open: an exception in the middle of it would cost the whole file."""
-    received: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before = signal.signal(number, lambda number, frame: received.append(number))
-        opened.callback(signal.signal, number, before)
-    return received
 
 
 def _show(following: Any, window: Any, signals: list[int]) -> None:

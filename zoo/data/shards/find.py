@@ -23,6 +23,7 @@ from zoo.errors import InputError
 
 SHARDS_TOGETHER = 4  # whose samples an epoch mixes
 CLASS_FILES = ("classes.txt", "classes.json")
+MOST_CLASSES = 1_000_000  # that have no names; a larger number is no class but a time or an identifier
 _OPEN_AT_ONCE = 8  # indexes of remote shards
 
 log = logging.getLogger("zoo.data")
@@ -298,8 +299,12 @@ def _number(
     """The number of every label, given with its place, and the class names."""
     texts = {text for _, text in labels}
     if own is None and wanted is None:
-        are_numbers = all(text.isdecimal() for text in texts)
-        own = [str(number) for number in range(1 + max(map(int, texts)))] if are_numbers else sorted(texts)
+        own = sorted(texts)
+        if all(text.isdecimal() for text in texts):
+            where, largest = max(labels, key=lambda each: int(each[1]))
+            if int(largest) >= MOST_CLASSES:
+                raise InputError(f"{where}: class {largest} is too large for a number counted from 0: name the classes")
+            own = [str(number) for number in range(1 + int(largest))]
     known = ClassIndex(own or wanted or ())
     classes = ClassIndex(wanted or known.names)
     numbers = []
