@@ -2,7 +2,11 @@
 PYTHON ?= python3
 VIDEO ?= out/demo/gesture.mp4
 CLOUD ?= out/demo/tabletop.ply
+JOBS ?= 2
+TESTS ?= tests
 BIN := .venv/bin
+# The tests of a file run in one process. Threads that wait must not spin where processes share the processors.
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: setup demo test lint format sanitize cards site
 setup: .venv/ready
@@ -21,7 +25,7 @@ demo: setup
 	@$(BIN)/python tools/demo.py --video '$(VIDEO)' --cloud '$(CLOUD)' --out out/demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(PYTEST) $(TESTS)
 
 # The operators under the sanitisers for addresses and undefined behaviour.
 SANITIZERS = $(foreach name,libasan.so libubsan.so libstdc++.so.6,$(shell $${CXX:-g++} -print-file-name=$(name)))
@@ -29,7 +33,7 @@ sanitize: setup
 	rm -rf out/sanitize  # what was built there loads only beside the sanitisers' own libraries
 	ZOO_CACHE=out/sanitize $(BIN)/zoo build-ops --sanitize
 	ZOO_CACHE=out/sanitize ZOO_OPS=native LD_PRELOAD='$(SANITIZERS)' ASAN_OPTIONS=detect_leaks=0 \
-		$(BIN)/python -m pytest tests/ops
+		$(PYTEST) tests/ops
 
 # The model cards and the README's table of checkpoints; the test suite fails where they are stale.
 cards: setup
