@@ -65,8 +65,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def passes(cache: Path, order: str, *arguments: str, **environment: str) -> None:
-    """These tests, in a process where blocks, warps and threads come in this order."""
-    command = [sys.executable, "-m", "pytest", "-qs", "-p", "no:cacheprovider", "-p", "tests.ops.emulated_cuda.plugin"]
+    """These tests, in processes where blocks, warps and threads come in this order."""
+    command = [sys.executable, "-m", "pytest", "-qs", "-n2", "-p", "no:cacheprovider"]
+    command += ["-p", "tests.ops.emulated_cuda.plugin"]
     settings = {"ZOO_CACHE": str(cache), "ZOO_OPS": "native", "EMULATED_CUDA_ORDER": order, **environment}
     done = subprocess.run(
         [*command, *arguments], cwd=HERE.parents[1], env=os.environ | settings, capture_output=True, text=True
