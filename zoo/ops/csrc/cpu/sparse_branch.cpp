@@ -36,8 +36,7 @@ std::vector<Reach> reach_of_all(const Tensor& coords, const Tensor& voxels, int6
   const bool fits = coords.dim() == 3 && voxels.dim() == 2 && coords.size(0) == voxels.size(0) && coords.size(1) == 3 &&
                     coords.size(2) == voxels.size(1) && coords.scalar_type() == ScalarType::Float &&
                     voxels.scalar_type() == ScalarType::Int;
-  if (!fits)
-    refuse(sparse_name, ": coords must be float32 [B, 3, N], and voxels int32 [B, N], of one plan");
+  if (!fits) refuse(sparse_name, ": coords must be float32 [B, 3, N], and voxels int32 [B, N], of one plan");
   check_resolution(sparse_name, resolution);
   const int64_t batch = coords.size(0), num_points = coords.size(2), num_voxels = resolution * resolution * resolution;
   const int32_t* voxel = data<int32_t>(voxels);
