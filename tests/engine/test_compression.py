@@ -175,14 +175,14 @@ def test_two_processes_send_less_and_learn(tmp_path, whole):
     assert int(sparse[-1]["bytes_sent"]) == pytest.approx(wanted, rel=0.02)
     assert float(sparse[-1]["loss"]) < float(sparse[0]["loss"])
 
-    two_processes(tmp_path, "parts", *further, "--epochs", 1)
+    part, _ = two_processes(tmp_path, "parts", *further, "--epochs", 1)
     parts = two_processes(tmp_path, "parts", *further, "--resume", "auto")[1]
-    assert all(torch.equal(parts[name], through[name]) for name in through)
+    assert part and all(torch.equal(parts[name], through[name]) for name in through)
 
 
 @pytest.mark.slow
 def test_two_processes_send_products_of_narrow_matrices(tmp_path, whole):
     rows, _ = whole
     low, _ = two_processes(tmp_path, "low", "--system.gradient_compression", "powersgd")
-    assert int(low[-1]["bytes_sent"]) < 0.2 * int(rows[-1]["bytes_sent"])
+    assert int(low[-1]["bytes_sent"]) < 0.2 * int(rows[-1]["bytes_sent"]) < int(rows[-1]["bytes_sent"])
     assert float(low[-1]["loss"]) < float(low[0]["loss"])
