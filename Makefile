@@ -5,8 +5,9 @@ CLOUD ?= out/demo/tabletop.ply
 JOBS ?= 2
 TESTS ?= tests
 BIN := .venv/bin
-# The tests of a file run in one process. Threads that wait must not spin where processes share the processors.
-PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# The tests of a file run in one process, and files in their order: one with few tests is not short for that. Threads that
+# wait must not spin where processes share the processors.
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo test lint format sanitize cards site
 setup: .venv/ready
