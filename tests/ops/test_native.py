@@ -301,8 +301,8 @@ def test_plans_made_by_hand_are_checked() -> None:
     features = torch.rand(1, 2, 3)
     counts = torch.ones(1, 8, dtype=torch.int32)
     for voxels, words in {
-        torch.tensor([[0, 1, 8]], dtype=torch.int32): "out of range",
-        torch.tensor([[0, -1, 1]], dtype=torch.int32): "out of range",
+        torch.tensor([[0, 1, 8]], dtype=torch.int32): "voxel 8 .*out of range",
+        torch.tensor([[0, -1, 1]], dtype=torch.int32): "voxel -1 .*out of range",
         torch.tensor([[0, 1, 2]]): "int32",
     }.items():
         plan = ops.VoxelPlan(2, torch.rand(1, 3, 3), voxels, counts)

@@ -25,8 +25,9 @@ class ClipContext(threading.local):
             in the place of a tensor stands for zeros, ``None`` in the place of the list for clips.
     """
 
-    num_frames: int = 1
-    past: list[Tensor | None] | None = None
+    def __init__(self) -> None:  # once in every thread
+        self.num_frames = 1
+        self.past: list[Tensor | None] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy of a model begins with a context of its own."""

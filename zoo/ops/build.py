@@ -237,4 +237,4 @@ def _run(command: list[str]) -> None:
         raise BuildError(f"{command[0]} cannot be run ({error.strerror})") from error
     if done.returncode:
         words = re.sub(re.escape(str(SOURCES)) + "/?", "", done.stderr.strip() or done.stdout.strip())
-        raise BuildError(f"the compiler refused (exit code {done.returncode}):\n{words}")
+        raise BuildError(f"the compiler refused (exit code {done.returncode}):\n{words or '(without a word)'}")

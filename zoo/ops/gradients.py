@@ -34,7 +34,13 @@ def voxelize(features: Tensor, voxels: Tensor, counts: Tensor, order: Tensor | N
 
 
 def _scatter_in_order(values: Tensor, targets: Tensor, weights: Tensor, size: int) -> Tensor:
-    """Add ``values`` [B, C, N], times ``weights`` [B, K, N], to places ``targets`` [B, K, N] of [B, C, size]."""
+    """Add ``values`` [B, C, N], times ``weights`` [B, K, N], to places ``targets`` [B, K, N] of [B, C, size].
+
+    Raises:
+        ValueError: the places cannot be numbered in 32 bits.
+    """
+    if size >= 2**31:
+        raise ValueError(f"sums in a fixed order reach at most 2^31 - 1 points or voxels of a cloud, not {size}")
     targets = targets.int().flatten(1)
     order = targets.argsort(dim=1, stable=True)
     out: Tensor = _zoo.scatter_sorted(values, targets, order, weights.flatten(1), size)

@@ -121,8 +121,8 @@ def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: in
     check_dtypes("ball_query", centers=centers, points=points)
     check_count("ball_query", "points", points)
     check_whole("ball_query", "num_neighbors", num_neighbors, 1)
-    if not radius >= 0:
-        raise ValueError(f"ball_query: radius must be at least 0, not {radius}")
+    if isinstance(radius, str) or not radius >= 0:
+        raise ValueError(f"ball_query: radius must be a number of at least 0, not {radius!r}")
     if points.shape[2] == 0 and centers.shape[2] > 0:
         raise ValueError("ball_query: there are no points to choose from: give at least one")
     out: Tensor = implementation(centers.device).ball_query(centers, points, radius, num_neighbors)

@@ -1,4 +1,5 @@
 // Average voxelisation (Point-Voxel CNN, equation 2) and the plan that says which voxel each point lies in.
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -116,9 +117,12 @@ void check_voxels(const char* name, const Tensor& features, const Tensor& voxels
   check_index_types(name, features, voxels, counts);
   const int64_t num_voxels = counts.size(1);
   const int32_t* voxel = data<int32_t>(voxels);
+  const auto is_outside = [&](int32_t v) { return v < 0 || v >= num_voxels; };
   bool inside = true;
-  for (int64_t i = 0; i < voxels.numel(); ++i) inside &= voxel[i] >= 0 && voxel[i] < num_voxels;
-  if (!inside) refuse(name, ": a voxel of the plan is out of range: it must be in [0, ", num_voxels - 1, "]");
+  for (int64_t i = 0; i < voxels.numel(); ++i) inside &= !is_outside(voxel[i]);
+  if (inside) return;
+  const int32_t wrong = *std::find_if(voxel, voxel + voxels.numel(), is_outside);
+  refuse(name, ": voxel ", wrong, " of the plan is out of range: it must be in [0, ", num_voxels - 1, "]");
 }
 
 constexpr int64_t line = 16;  // voxels of float32 in a line of the caches

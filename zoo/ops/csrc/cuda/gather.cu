@@ -15,7 +15,7 @@ struct Gather {
   __device__ void operator()(Index i) const {
     const auto slab = i / static_cast<Index>(count);
     const int64_t b = slab / static_cast<Index>(channels), m = i % static_cast<Index>(count);
-    const I index = clamp<I>(indices[b * count + m], 0, static_cast<I>(num_points - 1));
+    const int64_t index = clamp<int64_t>(indices[b * count + m], 0, num_points - 1);
     out[i] = features[static_cast<int64_t>(slab) * num_points + index];
   }
 };
@@ -54,7 +54,7 @@ struct Scatter {
   __device__ void operator()(Index i) const {
     const auto slab = i / static_cast<Index>(count);
     const int64_t b = slab / static_cast<Index>(channels), m = i % static_cast<Index>(count);
-    const I index = clamp<I>(indices[b * count + m], 0, static_cast<I>(num_points - 1));
+    const int64_t index = clamp<int64_t>(indices[b * count + m], 0, num_points - 1);
     atomicAdd(sums + static_cast<int64_t>(slab) * num_points + index, static_cast<Wide<T>>(grad[i]));
   }
 };
