@@ -76,6 +76,9 @@ def command(folder: Path) -> list[str]:
     return [sys.executable, str(ROOT / "tools/train.py"), *config, *data, *rest, *out]
 
 
+BEGINS = "samples to learn", "going on after step", "nothing left to do"
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment_and_resumed_a_run_ends_in_the_same_weights(tmp_path, uninterrupted):
     small_run(tmp_path)
@@ -83,17 +86,15 @@ def test_killed_at_any_moment_and_resumed_a_run_ends_in_the_same_weights(tmp_pat
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     out = tmp_path / "run"
     for _ in range(10):
-        process = subprocess.Popen(
-            command(tmp_path), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            process.wait(timeout=chance.uniform(2.5, 6))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
+        with subprocess.Popen(command(tmp_path), env=environment, stderr=subprocess.PIPE, text=True) as process:
+            said = next(line for line in process.stderr if any(words in line for words in BEGINS))
+            try:
+                process.wait(timeout=chance.uniform(0, 0.3))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += "nothing left to do" not in said
     subprocess.run(command(tmp_path), env=environment, check=True, capture_output=True)
-    assert kills > 0
+    assert kills >= 3  # while it learnt; on a fast machine it is done before the tenth
     expected, rows = uninterrupted
     assert same(weights(out / "last"), expected) and figures(out) == rows
 

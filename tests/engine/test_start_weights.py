@@ -61,11 +61,13 @@ def test_an_imagenet_network_is_refused_without_what_it_learnt_with(test_data, t
         return create_network(replace(config, **other), sets, torch.device("cpu"), start=True)
 
     padded = {"model_args": {"tf_padding": True}}
-    for lacking in ({}, padded):
-        with pytest.raises(InputError, match=r"add --model_args.tf_padding true --data.mean"):
+    ranges = {"data": replace(config.data, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))}
+    frozen = {"optim": replace(config.optim, batch_norm="frozen")}
+    for lacking in ({}, padded, padded | frozen, padded | ranges, ranges | frozen):
+        with pytest.raises(InputError, match=r"add --model_args.tf_padding true --data.mean .*batch_norm frozen"):
             create(**lacking)
-    create(**padded, data=replace(config.data, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)))
-    create(**padded, data=replace(config.data, frame_differences=True))  # which have its range
+    create(**padded, **ranges, **frozen)
+    create(**padded, **frozen, data=replace(config.data, frame_differences=True))  # which have its range
     create(init=replace(config.init, batch_norms=False))
 
 

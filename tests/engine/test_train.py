@@ -226,7 +226,12 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch, capsys):
     assert "learning_rate" in capsys.readouterr().err
     assert run(monkeypatch, *tabletop_run(tmp_path, "--optim.weight_decai", 1)) == 2
     assert "did you mean optim.weight_decay" in capsys.readouterr().err
+    written = tmp_path / "written.yaml"
+    written.write_text("epoch: 3\n")
     for arguments, said in (
+        (("--epoch", 3), "did you mean epochs?"),  # not taken for the key that begins so
+        (("--config", written), "there is no key epoch; did you mean epochs?"),
+        (("--system.sync_bn", "true"), "on GPUs alone: leave out system.sync_bn"),
         (("--epochs", "many"), "epochs is many: give a whole number ("),
         (("--num_classes", "two"), "num_classes is two: give a whole number or null ("),
         (("--system.amp", "fp8"), "system.amp is fp8: give one of 'none', 'bf16', 'fp16' ("),

@@ -46,15 +46,15 @@ def parse_config(kind: type[Config], arguments: Sequence[str] | None = None, des
             known = [action.dest for action in self._actions if action.dest != "print_shtab"]
             keys = [key for key in known if not any(other.startswith(f"{key}.") for other in known)]
             found = re.search(r"unrecognized arguments: --([\w.]+)", message)
-            inside = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
-            unknown = ".".join(inside.groups()) if inside else found.group(1) if found else ""
+            inside = re.search(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.]+)'", message)
+            unknown = ".".join(filter(None, inside.groups())) if inside else found.group(1) if found else ""
             near = difflib.get_close_matches(unknown, keys, 3, 0.5)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise InputError(f"{_sentence(' '.join(message.split()))}{hint} (--help explains every key)")
 
     given = sys.argv[1:] if arguments is None else arguments
     written = [_with_underscores(argument) if argument.startswith("--") else argument for argument in given]
-    parser = Parser(description=description)
+    parser = Parser(description=description, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="a YAML file with the keys below")
     parser.add_class_arguments(kind)
     values = parser.parse_args(written).as_dict()
@@ -71,6 +71,7 @@ def _sentence(message: str) -> str:
     kinds = re.findall(r"Expected a (?:<class '(\w+)'>|typing\.Literal\[(.*?)\]|(tuple) with)", message)
     if not key or not value or not kinds:
         message = message.replace(' in "<unicode string>",', "")
+        message = re.sub(r"Option '([\w.]+)' is not accepted", r"there is no key \1", message)
         return re.sub(r"Group '([\w.]+)' does not accept option '([\w.]+)'", r"there is no key \1.\2", message)
     wanted = [f"one of {values}" if values else KINDS.get(name or pair, name) for name, values, pair in kinds]
     return f"{key.group(1)} is {value.group(1)}: give {' or '.join(wanted)}"

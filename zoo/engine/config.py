@@ -56,8 +56,8 @@ class InitConfig:
 
     Args:
         weights: a checkpoint, or a quantised ImageNet MobileNetV2 (.npz), which was trained with `tf_padding` in
-            `model_args` and `data.mean` and `data.std` of a half; "auto" takes timm's ImageNet weights for a video
-            model, from the Hub, and nothing for a point model; "none" takes nothing.
+            `model_args`, with `data.mean` and `data.std` of a half, and wants `optim.batch_norm` frozen; "auto" takes
+            timm's ImageNet weights for a video model, from the Hub, and nothing for a point model; "none" nothing.
         batch_norms: take the batch normalisations of a checkpoint too, and not only its other layers; false suits
             pictures that are very unlike those that it was trained on.
     """
@@ -124,6 +124,9 @@ class DataConfig:
         layout: of "videos" (files or folders of frames) and "clouds": "shards" for tar files such as
             "train-{000000..000012}.tar", on disk or at an address; of videos also
             "folders", "csv", "kinetics400" and so on; "auto" finds out, but for shards.
+        train_part: of official sets whose annotations hold several parts, the one to learn from: of UCF101 and HMDB51
+            "train1" to "train3", of Kinetics what the column `split` says.
+        val_part: the same of `val`, such as "test1".
         videos: the folder of the videos, where `train` and `val` are lists.
         path: of the other sets, the file or folder.
         detections: of "kitti", where it is measured: a folder of what a detector found in the pictures, a file a frame
@@ -160,6 +163,8 @@ class DataConfig:
     train: str = ""
     val: str = ""
     layout: str = "auto"
+    train_part: str = ""
+    val_part: str = ""
     videos: str | None = None
     path: str = ""
     detections: str = ""
@@ -259,7 +264,7 @@ class SystemConfig:
         amp: the type of products and convolutions: "none" for float32, "bf16" or, on a GPU, "fp16".
         compile: compile the network with torch.compile.
         grad_checkpointing: compute activations again in the backward pass instead of keeping them.
-        sync_bn: average batch normalisation over all processes.
+        sync_bn: average batch normalisation over all processes; on GPUs.
         gradient_compression: of what processes send each other: "none", "powersgd" for products of narrow matrices, or
             "dgc" for the largest of the sums of gradients (Deep Gradient Compression, with SGD). It is lossy.
         compression_rank: of "powersgd", the columns of the matrices.

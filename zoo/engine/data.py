@@ -155,8 +155,8 @@ def objects_of(
 def _videos(data: DataConfig) -> Sets:
     if not data.train:
         raise InputError("data.train is missing: give the folder or list of the videos to learn from")
-    found = labelled_videos(data, data.train)
-    val = labelled_videos(data, data.val, found.class_names).samples if data.val else None
+    found = labelled_videos(data, data.train, data.train_part)
+    val = labelled_videos(data, data.val, data.val_part, found.class_names).samples if data.val else None
     return _video_sets(data, found.samples, val, found.class_names)
 
 

@@ -19,15 +19,19 @@ from zoo.errors import InputError
 from zoo.weights import COMPUTED_FEATURES, PointInput
 
 
-def labelled_videos(data: DataConfig, location: str, class_names: Sequence[str] | None = None) -> VideoSet | ShardSet:
-    """The videos at ``location``, laid out as ``data`` says.
+def labelled_videos(
+    data: DataConfig, location: str, part: str, class_names: Sequence[str] | None = None
+) -> VideoSet | ShardSet:
+    """The videos at ``location``, laid out as ``data`` says, or a ``part`` of them where it is named.
 
     Raises:
         InputError: they cannot be found.
     """
     if data.layout == "shards":
+        if part:
+            raise InputError(f"shards have no parts such as {part!r}: give those of each part")
         return find_shards(location, VIDEO_SUFFIXES | FRAME_SUFFIXES, class_names)
-    return find_videos(location, cast(Layout, data.layout), data.videos, class_names=class_names)
+    return find_videos(location, cast(Layout, data.layout), data.videos, part or None, class_names)
 
 
 def labelled_clouds(

@@ -87,12 +87,13 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
         loaded = init_weights(model, weights, config.init.batch_norms)
         log.info("%d of %d tensors loaded from %s", loaded, len(model.state_dict()), weights)
         ranges_fit = config.data.frame_differences or {*config.data.mean, *config.data.std} == {0.5}
-        fits = arguments.get("tf_padding") and ranges_fit
-        if weights.endswith(".npz") and config.init.batch_norms and not fits:  # all that the norms do is add a bias
+        # All that the norms do is add a bias, so that with the statistics of a batch they would undo what was learnt.
+        fits = arguments.get("tf_padding") and ranges_fit and config.optim.batch_norm == "frozen"
+        if weights.endswith(".npz") and config.init.batch_norms and not fits:
             raise InputError(
-                f"{weights} learnt from pictures in -1 to 1 with TensorFlow's padding: add --model_args.tf_padding "
-                "true --data.mean '[0.5, 0.5, 0.5]' --data.std '[0.5, 0.5, 0.5]', or for pictures unlike those "
-                "--init.batch_norms false"
+                f"{weights} learnt from pictures in -1 to 1 with TensorFlow's padding, and its batch norms are part of "
+                "its convolutions: add --model_args.tf_padding true --data.mean '[0.5, 0.5, 0.5]' --data.std '[0.5, "
+                "0.5, 0.5]' --optim.batch_norm frozen, or for pictures unlike those --init.batch_norms false"
             )
     if config.system.grad_checkpointing:
         if not is_video:
@@ -100,6 +101,8 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
         model.backbone.set_grad_checkpointing(True)
     freeze(model, config.optim.freeze)
     freeze_batch_norms(model, config.optim.batch_norm)
+    if config.system.sync_bn and device.type != "cuda":
+        raise InputError("PyTorch synchronises batch norms on GPUs alone: leave out system.sync_bn here")
     if config.system.sync_bn and distributed.world_size() > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return model.to(device, memory_format=torch.channels_last if is_video else torch.preserve_format)

@@ -59,6 +59,8 @@ def find_videos(
         raise InputError(f"{path} is not there; give a folder of classes, a CSV file or an official annotation")
     root = None if videos is None else Path(videos)
     name = guess_layout(path) if layout == "auto" else layout
+    if part and not name.startswith(("kinetics", "ucf101", "hmdb51")):
+        raise InputError(f"{path}: the layout {name} has no parts such as {part!r}: give the folder or file of each")
     if name == "folders":
         return generic.from_folders(path, class_names)
     if name == "csv":

@@ -163,5 +163,8 @@ def _part(part: str | None, where: Path) -> tuple[str, int]:
     """The side and the number of a part such as "train1"."""
     match = re.fullmatch(r"(train|test)([123])", part or "")
     if not match:
-        raise InputError(f"{where}: say which part, train1 to train3 or test1 to test3, not {part!r}")
+        raise InputError(
+            f"{where}: say which part, train1 to train3 or test1 to test3, not {part!r}; in training by "
+            "data.train_part and data.val_part"
+        )
     return match[1], int(match[2])
