@@ -2,10 +2,10 @@
 
 Every operator and its peers run in turn; the figures are medians. ``ms`` is the whole call, which allocates, and
 ``kept ms`` our kernel alone, into an output that is kept from run to run. ``ratio`` says how many times as long as our
-call a thing takes, ``to kept`` the same of the kernel alone, and ``bandwidth`` what the kernel moves at the least, as a
-share of what a copy of a large array reaches; it is left out where sums, not memory, are what takes the time. On a
-GPU ``ms`` is the device's own time; beside it stand the host's, the kernels launched and the most memory that was
-allocated on top of the inputs. Peers that are not installed are left out.
+call a thing takes, ``ratio to kept`` the same of the kernel alone. ``bandwidth`` is what has to be moved at the least
+by the kernel or, where that is not timed alone, the call, as a share of what a copy of a large array reaches; searches
+have none. On a GPU ``ms`` is the device's own time; beside it stand the host's, the kernels launched and the most
+memory that was allocated on top of the inputs. Peers that are not installed are left out.
 """
 
 from __future__ import annotations

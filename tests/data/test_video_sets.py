@@ -130,6 +130,8 @@ def test_mistakes_in_kinetics_are_named(tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             find_videos(write(tmp_path / "a.csv", KINETICS + row))
+    with pytest.raises(InputError, match="no row is of the part 'test'; its column split has val"):
+        find_videos(write(tmp_path / "a.csv", KINETICS + "abseiling,aaa,1,11,val"), part="test")
     with pytest.raises(InputError, match="the header of a Kinetics annotation"):
         find_videos(write(tmp_path / "b.csv", "a,1\n"), "kinetics")
 
@@ -173,6 +175,8 @@ def test_ucf101(tmp_path):
     ]
     with pytest.raises(InputError, match="say which part"):
         find_videos(lists, videos=videos)
+    with pytest.raises(InputError, match="is one part itself"):
+        find_videos(path, videos=videos, part="train1")
 
 
 def test_hmdb51(tmp_path):

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import zoo
 from tests.data import test_isprs, test_kitti, test_radhar, test_s3dis, test_shapenet_part, test_training_sets
 from zoo.data import isprs, radhar, s3dis
 from zoo.data.point_transforms import channels_of
+from zoo.data.video_writer import write_video
 from zoo.engine.config import DataConfig
 from zoo.weights import PointInput, VideoInput, WeightsSpec
 
@@ -174,3 +176,14 @@ def _kitti(folder):
     listing = str(folder / "train.txt")
     data = DataConfig(path=str(folder), train=listing, val=listing)
     return data, "frustum_pointnet", PointInput(64, ("intensity",), "none", "none"), 3
+
+
+def official_set(folder: Path) -> DataConfig:
+    """A video to train on and one to test on, as HMDB51 is given out; which part is wanted is left open."""
+    videos, splits = folder / "hmdb51", folder / "splits"
+    splits.mkdir()
+    for mark, name in enumerate(("wave", "clap"), start=1):
+        (videos / name).mkdir(parents=True)
+        write_video(videos / name / "a.mp4", np.zeros((6, 32, 48, 3), dtype=np.uint8), fps=8)
+        (splits / f"{name}_test_split2.txt").write_text(f"a.mp4 {mark} \n")
+    return DataConfig(layout="hmdb51", train=str(splits), val=str(splits), videos=str(videos), num_frames=4)

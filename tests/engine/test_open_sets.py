@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import zoo
-from tests.engine.small_sets import small_set
+from tests.engine.small_sets import official_set, small_set
 from zoo.data import fights
 from zoo.data.isprs import SITES
 from zoo.data.s3dis import AREAS
@@ -116,22 +116,18 @@ def test_shards_are_read_in_their_order(tmp_path):
 
 
 def test_official_sets_are_opened_by_the_names_of_their_parts(tmp_path):
-    from zoo.data.video_writer import write_video
-
-    videos, splits = tmp_path / "hmdb51", tmp_path / "splits"
-    splits.mkdir()
-    for mark, name in enumerate(("wave", "clap"), start=1):
-        (videos / name).mkdir(parents=True)
-        write_video(videos / name / "a.mp4", torch.zeros(6, 32, 48, 3, dtype=torch.uint8).numpy(), fps=8)
-        (splits / f"{name}_test_split2.txt").write_text(f"a.mp4 {mark} \n")
-    data = DataConfig(layout="hmdb51", train=str(splits), val=str(splits), videos=str(videos), num_frames=4)
+    data = official_set(tmp_path)
     sets = open_sets(replace(data, train_part="train2", val_part="test2"), "tsm_resnet18")
     parts = [[sets.class_names[clip.label] for clip in part.samples] for part in (sets.train, sets.val)]
     assert parts == [["wave"], ["clap"]]
-    with pytest.raises(InputError, match=r"say which part.* by data\.train_part"):
+    with pytest.raises(InputError, match=r"say which part.* data.train_part"):
         open_sets(data, "tsm_resnet18")
     with pytest.raises(InputError, match="the layout folders has no parts such as 'train2'"):
-        open_sets(replace(data, layout="auto", train=str(videos), train_part="train2"), "tsm_resnet18")
+        open_sets(replace(data, layout="auto", train=data.videos, train_part="train2"), "tsm_resnet18")
+    with pytest.raises(InputError, match=r"data\.val is missing.* 'test2' is the part"):
+        open_sets(replace(data, val="", val_part="test2"), "tsm_resnet18")
+    with pytest.raises(InputError, match="are of videos, not of clouds"):
+        open_sets(replace(data, val_part="test2"), "pvcnn_cls_c1")
 
 
 def test_mistakes_are_named(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import zoo
-from tests.engine.small_sets import small_set, untrained, write_moving
+from tests.engine.small_sets import official_set, small_set, untrained, write_moving
 from zoo.data import isprs, s3dis
 from zoo.engine.config import AugmentConfig, DataConfig, ValidateConfig
 from zoo.engine.data import TASKS
@@ -100,6 +100,15 @@ def test_a_protocol_says_what_is_seen_of_a_video(protocol, views, size, tmp_path
         assert measured.protocol == protocol and measured.settings["views"]["num_views"] == views
         assert measured.settings["views"]["num_frames"] == num_frames
         assert next(iter(measured.samples))[0].shape == (views, num_frames, 3, size, size)
+
+
+def test_a_part_of_an_official_set_is_measured_and_named(tmp_path):
+    spec = WeightsSpec("tsm_resnet18", "mine", 51, VideoInput(4, 37, 32))
+    data = replace(official_set(tmp_path), train="", num_frames=None)
+    measured = open_measured(ValidateConfig("mine", replace(data, val_part="test2")), spec)
+    assert measured.name == f"1 videos of {data.val}, test2" and len(list(measured.samples)) == 1
+    with pytest.raises(InputError, match=r"data\.val_part"):
+        open_measured(ValidateConfig("mine", data), spec)
 
 
 def test_the_command_writes_the_figures_and_what_was_seen(tmp_path, monkeypatch, capsys):

@@ -99,3 +99,15 @@ def test_matrix_products_give_what_pointwise_convolutions_do() -> None:
         assert not any(type(module) is PointwiseConv for module in mlp.modules())
         found = mlp(points), mlp(parts)
     torch.testing.assert_close(found, expected)
+
+
+def test_autocast_widens_nothing_that_layers_join() -> None:
+    points, centers = torch.rand(1, 3, 20), torch.rand(1, 3, 6)
+    layers = SetAbstraction(4, [0.5], [3], 5, [[8]]), FeaturePropagation(5 + 2, [8])
+    given = []
+    for mlp in (layers[0].mlps[0], layers[1].mlp):
+        mlp.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        layers[0](torch.rand(1, 5, 20).bfloat16(), points)
+        layers[1](points, torch.rand(1, 2, 20), centers, torch.rand(1, 5, 6).bfloat16())
+    assert given == [torch.bfloat16] * 2

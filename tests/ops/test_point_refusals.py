@@ -49,6 +49,7 @@ MANY = torch.empty(1, 3, 2**31, device="meta")
         (lambda: ops.ball_query(POINTS, POINTS.double(), 0.1, 2), "one dtype"),
         (lambda: ops.ball_query(POINTS, POINTS, 0.1, 0), "num_neighbors must be .* not 0"),
         (lambda: ops.ball_query(POINTS, POINTS, float("nan"), 1), "radius must be .* not nan"),
+        (lambda: ops.ball_query(POINTS, POINTS, None, 1), "radius must be a number .* not None"),
         (lambda: ops.ball_query(POINTS, POINTS[:, :, :0], 0.1, 1), "at least one"),
         (lambda: ops.gather_points(FEATURES, INDEX), "gather_points: indices"),
         (lambda: ops.gather_points(FEATURES, INDEX[:, 0].short()), "int16"),

@@ -40,7 +40,7 @@ def rows_of(case: Case, runs: int, device: str, bandwidth: float) -> list[dict[s
             "ms": f"{ms:.4g}",
             "ratio": f"{ms / times['call']:.3g}",
             "kept ms": f"{kept:.4g}" if is_ours and kept else "",
-            "to kept": f"{ms / kept:.3g}" if kept else "",
+            "ratio to kept": f"{ms / kept:.3g}" if kept else "",
             "bandwidth": "" if share is None else f"{share:.0%}",
         }
         if device == "cuda":

@@ -87,6 +87,8 @@ def named(data: DataConfig, model: str) -> DataConfig:
     if TASKS[data.name] != task:
         wanted = ", ".join(name for name, of in TASKS.items() if of == task)
         raise InputError(f"{model} does not take what data.name {data.name!r} gives: take another model, or {wanted}")
+    if data.name != "videos" and (data.train_part or data.val_part):
+        raise InputError(f"data.train_part and data.val_part are of videos, not of {data.name}: leave them out")
     if data.name not in ("videos", "clouds", "scenes") and not data.path:
         raise InputError(f"data.path is missing: give the file or folder of {data.name}")
     return data
@@ -155,6 +157,8 @@ def objects_of(
 def _videos(data: DataConfig) -> Sets:
     if not data.train:
         raise InputError("data.train is missing: give the folder or list of the videos to learn from")
+    if data.val_part and not data.val:
+        raise InputError(f"data.val is missing: give the folder or list of which {data.val_part!r} is the part")
     found = labelled_videos(data, data.train, data.train_part)
     val = labelled_videos(data, data.val, data.val_part, found.class_names).samples if data.val else None
     return _video_sets(data, found.samples, val, found.class_names)

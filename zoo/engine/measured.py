@@ -187,7 +187,8 @@ def _videos(config: ValidateConfig, spec: WeightsSpec) -> _Part:
     if not config.data.val:
         raise InputError("data.val is missing: give the folder or list of the videos to measure on")
     found = labelled_videos(config.data, config.data.val, config.data.val_part, spec.class_names or None)
-    return _of_videos(config, spec, list(found.samples), f"{len(found.samples)} videos of {config.data.val}")
+    whole = ", ".join(filter(None, (config.data.val, config.data.val_part)))
+    return _of_videos(config, spec, list(found.samples), f"{len(found.samples)} videos of {whole}")
 
 
 def _fights(config: ValidateConfig, spec: WeightsSpec) -> _Part:

@@ -13,7 +13,7 @@ _GROUPED = _READING - {"bad_files"}  # intervals draw sources or recordings, so 
 _FOLDS = {"path", "fold", "hold_out_val", "num_points"}
 
 LOOKED_AT: dict[str, set[str]] = {
-    "videos": _READING | {"val", "layout", "videos", "num_frames", "decoder"},
+    "videos": _READING | {"val", "val_part", "layout", "videos", "num_frames", "decoder"},
     "fights": _GROUPED | {"path", "fold", "hold_out_val", "num_frames", "decoder"},
     "fingertip": _READING | {"path", "image_size", "draw"},
     "clouds": _READING | {"val", "layout", "num_points"},
@@ -31,7 +31,7 @@ _OF_MODEL = ("image_size", "whole_frame", "mean", "std", "frame_differences", "f
 _DECIDED = {
     "sampling": "--protocol decides which frames of a video are seen",
     **dict.fromkeys(_OF_MODEL, "the model brings its own preprocessing"),
-    **dict.fromkeys(("train", "augment", "samples_per_scene"), "it is for training"),
+    **dict.fromkeys(("train", "train_part", "augment", "samples_per_scene"), "it is for training"),
 }
 
 

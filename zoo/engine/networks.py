@@ -46,6 +46,8 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
     Raises:
         InputError: it does not fit the data, or its weights cannot be had.
     """
+    if config.system.sync_bn and device.type != "cuda":
+        raise InputError("PyTorch synchronises batch norms on GPUs alone: leave out system.sync_bn here")
     num_classes = len(sets.class_names)
     if config.num_classes not in (None, num_classes):
         raise InputError(f"num_classes is {config.num_classes}, but the data have {num_classes}: leave it out")
@@ -101,8 +103,6 @@ def create_network(config: TrainConfig, sets: Sets, device: torch.device, start:
         model.backbone.set_grad_checkpointing(True)
     freeze(model, config.optim.freeze)
     freeze_batch_norms(model, config.optim.batch_norm)
-    if config.system.sync_bn and device.type != "cuda":
-        raise InputError("PyTorch synchronises batch norms on GPUs alone: leave out system.sync_bn here")
     if config.system.sync_bn and distributed.world_size() > 1:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return model.to(device, memory_format=torch.channels_last if is_video else torch.preserve_format)

@@ -48,7 +48,7 @@ class SetAbstraction(nn.Module):
             neighbors = ops.ball_query(centers, coords, radius, count)
             offsets = ops.group_points(coords, neighbors) - centers.unsqueeze(3)
             grouped = ops.group_points(features, neighbors)
-            described.append(max_over(mlp(_join([offsets, grouped], grouped.dtype)), dim=3))
+            described.append(max_over(mlp(_join([offsets, grouped], like=grouped)), dim=3))
         return torch.cat(described, dim=1), centers
 
     def extra_repr(self) -> str:
@@ -72,7 +72,7 @@ class GlobalAbstraction(nn.Module):
     def forward(self, features: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         """Features [B, C, N] at [B, 3, N] to [B, C', 1] at [B, 3, 1]."""
         coords = cloud_of(positions).coords
-        described = self.mlps[0](_join([features, coords], features.dtype))
+        described = self.mlps[0](_join([features, coords], like=features))
         return max_over(described, dim=2, keepdim=True), torch.zeros_like(coords[:, :, :1])
 
 
@@ -91,7 +91,7 @@ class FeaturePropagation(nn.Module):
     def forward(self, points: Positions, features: Tensor, centers: Positions, center_features: Tensor) -> Tensor:
         """Points [B, 3, N] with features [B, C1, N], centres [B, 3, M] with [B, C2, M], to [B, C', N]."""
         carried = ops.three_nn_interpolate(cloud_of(points).coords, cloud_of(centers).coords, center_features)
-        out: Tensor = self.mlp(_join([carried, features], carried.dtype))
+        out: Tensor = self.mlp(_join([carried, features], like=carried))
         return out
 
 
@@ -138,9 +138,9 @@ def propagate(stages: nn.ModuleList, levels: Sequence[tuple[Tensor, Cloud]]) -> 
     return features
 
 
-def _join(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    """The channels of all parts in the type of the learnt features.
+def _join(parts: Sequence[Tensor], like: Tensor) -> Tensor:
+    """The channels of all parts in the type of one of them, the learnt features.
 
     Autocast would take the widest type, that of coordinates, which the next layer rounds to this one anyhow.
     """
-    return torch.cat([part.to(dtype) for part in parts], dim=1)
+    return torch.cat([part.to(like.dtype) for part in parts], dim=1)

@@ -130,7 +130,7 @@ def _load() -> None:
             _devices = ("cpu", "meta", "cuda")
     except (OSError, RuntimeError) as error:
         which = "the compiled operators" if _native is None else "the kernels for GPUs"
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__)
         _why_not = f"{which} do not load ({reason}): build them again with `zoo build-ops --force`"
 
 

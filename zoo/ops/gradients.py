@@ -40,7 +40,7 @@ def _scatter_in_order(values: Tensor, targets: Tensor, weights: Tensor, size: in
         ValueError: the places cannot be numbered in 32 bits.
     """
     if size >= 2**31:
-        raise ValueError(f"sums in a fixed order reach at most 2^31 - 1 points or voxels of a cloud, not {size}")
+        raise ValueError(f"scatter_sorted: at most 2^31 - 1 points or voxels a cloud are supported, not {size}")
     targets = targets.int().flatten(1)
     order = targets.argsort(dim=1, stable=True)
     out: Tensor = _zoo.scatter_sorted(values, targets, order, weights.flatten(1), size)

@@ -6,6 +6,9 @@ are summed in float32; results have the dtype of the features. Gradients reach f
 
 from __future__ import annotations
 
+from numbers import Real
+
+import torch
 from torch import Tensor
 
 from zoo.ops.backends import implementation
@@ -121,7 +124,7 @@ def ball_query(centers: Tensor, points: Tensor, radius: float, num_neighbors: in
     check_dtypes("ball_query", centers=centers, points=points)
     check_count("ball_query", "points", points)
     check_whole("ball_query", "num_neighbors", num_neighbors, 1)
-    if isinstance(radius, str) or not radius >= 0:
+    if not isinstance(radius, Real | torch.SymFloat) or not radius >= 0:
         raise ValueError(f"ball_query: radius must be a number of at least 0, not {radius!r}")
     if points.shape[2] == 0 and centers.shape[2] > 0:
         raise ValueError("ball_query: there are no points to choose from: give at least one")

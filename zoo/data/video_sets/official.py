@@ -30,6 +30,9 @@ def kinetics(path: Path, videos: Path | None, names: Sequence[str] | None, part:
     needed = ("label", "youtube_id", "time_start", "time_end")
     if not set(needed) <= set(columns) or (part and "split" not in columns):
         raise InputError(f"{path}: the header of a Kinetics annotation names {', '.join(needed)}, split")
+    parts = {row.cells[columns["split"]] for row in rows[1:] if part and len(row.cells) > columns["split"]}
+    if part and part not in parts:
+        raise InputError(f"{path}: no row is of the part {part!r}; its column split has {', '.join(sorted(parts))}")
     rows = [row for row in rows[1:] if part is None or row.cells[columns["split"] :][:1] == [part]]
     classes = ClassIndex(names or _kinetics_names({row.cells[columns["label"]] for row in rows}))
     wanted: list[tuple[list[str], int]] = []
@@ -102,6 +105,8 @@ def ucf101(path: Path, videos: Path | None, names: Sequence[str] | None, part: s
     if path.is_dir():
         side, number = _part(part, path)
         path = path / f"{side}list{number:02d}.txt"
+    elif part:
+        raise InputError(f"{path} is one part itself: give the folder of the lists, or leave out {part!r}")
     classes = ClassIndex(names or class_names("ucf101"))
     root = videos or path.parent
     samples = []
@@ -164,7 +169,7 @@ def _part(part: str | None, where: Path) -> tuple[str, int]:
     match = re.fullmatch(r"(train|test)([123])", part or "")
     if not match:
         raise InputError(
-            f"{where}: say which part, train1 to train3 or test1 to test3, not {part!r}; in training by "
-            "data.train_part and data.val_part"
+            f"{where}: say which part, train1 to train3 or test1 to test3, not {part!r}; configurations "
+            "have data.train_part and data.val_part for it"
         )
     return match[1], int(match[2])
