@@ -20,7 +20,7 @@ from zoo.weights import COMPUTED_FEATURES, PointInput
 
 
 def labelled_videos(
-    data: DataConfig, location: str, part: str, class_names: Sequence[str] | None = None
+    data: DataConfig, location: str, part: str = "", class_names: Sequence[str] | None = None
 ) -> VideoSet | ShardSet:
     """The videos at ``location``, laid out as ``data`` says, or a ``part`` of them where it is named.
 
