@@ -45,12 +45,11 @@ def parse_config(kind: type[Config], arguments: Sequence[str] | None = None, des
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             known = [action.dest for action in self._actions if action.dest != "print_shtab"]
             keys = [key for key in known if not any(other.startswith(f"{key}.") for other in known)]
-            found = re.search(r"unrecognized arguments: --([\w.]+)", message)
-            inside = re.search(r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.]+)'", message)
-            unknown = ".".join(filter(None, inside.groups())) if inside else found.group(1) if found else ""
-            near = difflib.get_close_matches(unknown, keys, 3, 0.5)
+            said = _sentence(" ".join(message.split()))
+            unknown = re.search(r"(?:unrecognized arguments: --|there is no key )([\w.]*\w)", said)
+            near = difflib.get_close_matches(unknown.group(1), keys, 3, 0.5) if unknown else []
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise InputError(f"{_sentence(' '.join(message.split()))}{hint} (--help explains every key)")
+            raise InputError(f"{said}{hint} (--help explains every key)")
 
     given = sys.argv[1:] if arguments is None else arguments
     written = [_with_underscores(argument) if argument.startswith("--") else argument for argument in given]

@@ -30,10 +30,11 @@ def kinetics(path: Path, videos: Path | None, names: Sequence[str] | None, part:
     needed = ("label", "youtube_id", "time_start", "time_end")
     if not set(needed) <= set(columns) or (part and "split" not in columns):
         raise InputError(f"{path}: the header of a Kinetics annotation names {', '.join(needed)}, split")
-    parts = {row.cells[columns["split"]] for row in rows[1:] if part and len(row.cells) > columns["split"]}
-    if part and part not in parts:
-        raise InputError(f"{path}: no row is of the part {part!r}; its column split has {', '.join(sorted(parts))}")
-    rows = [row for row in rows[1:] if part is None or row.cells[columns["split"] :][:1] == [part]]
+    entries = rows[1:]
+    rows = [row for row in entries if part is None or row.cells[columns["split"] :][:1] == [part]]
+    if part and not rows:
+        parts = sorted({row.cells[columns["split"]] for row in entries if len(row.cells) > columns["split"]})
+        raise InputError(f"{path}: no row is of the part {part!r}; its column split has {', '.join(parts)}")
     classes = ClassIndex(names or _kinetics_names({row.cells[columns["label"]] for row in rows}))
     wanted: list[tuple[list[str], int]] = []
     for row in rows:
