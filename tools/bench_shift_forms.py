@@ -104,7 +104,7 @@ def main() -> int:
     parser.add_argument("--form", choices=list(FORMS), nargs="+", default=list(FORMS))
     parser.add_argument("--runs", type=int, default=10, help="times that each form runs (default: 10)")
     parser.add_argument("--threads", type=int, default=2, help="that a runtime computes with (default: 2)")
-    parser.add_argument("--out", type=Path, help="a folder for shift_forms_cpu.csv and .md")
+    parser.add_argument("--out", type=Path, help="a folder for shift_forms_cpu.csv and .md, or shift_forms_cpu_bf16")
     options = parser.parse_args()
     return exit_code(lambda: run(options))
 
@@ -126,7 +126,8 @@ def run(options: argparse.Namespace) -> None:
     if options.out:
         about = machine("cpu") | {"runs": str(options.runs), "threads": str(options.threads)}
         about |= {"load": f"{os.getloadavg()[-1]:.0f} threads of all processes"}
-        write_tables("Forms of the temporal shift", rows, about, options.out / "shift_forms_cpu")
+        suffix = "" if options.precision == "fp32" else f"_{options.precision}"
+        write_tables("Forms of the temporal shift", rows, about, options.out / f"shift_forms_cpu{suffix}")
 
 
 if __name__ == "__main__":

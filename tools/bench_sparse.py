@@ -137,12 +137,23 @@ def sized(what: str, resolution: int, make: Callable[[int], dict[str, Call]], ru
 
 
 def occupancies(runs: int) -> Iterator[Row]:
-    """Time from one point to a full grid, and the way that the layer takes then."""
+    """Time and memory from one point to a full grid, and the way that the layer takes then."""
     for num_points in OCCUPANCIES:
-        branch = Branch(RESOLUTION, False, clouds.everywhere(num_points), normalize=False)
-        calls = {"sparse": branch.sparse, "dense": branch.dense, "switched": branch.switched}
+        calls, occupied = everywhere_calls(num_points), everywhere(num_points).occupied
         for row in timed("voxel branch, everywhere", f"{num_points} points", calls, runs):
-            yield row | {"occupied %": f"{100 * branch.occupied:.3g}"}
+            memory = apart(memory_of, everywhere_calls, num_points, row["way"])
+            yield row | {"occupied %": f"{100 * occupied:.3g}", "MB": f"{memory:.0f}"}
+
+
+def everywhere(num_points: int) -> Branch:
+    """Points all over the grid."""
+    return Branch(RESOLUTION, False, clouds.everywhere(num_points), normalize=False)
+
+
+def everywhere_calls(num_points: int) -> dict[str, Call]:
+    """Of the branch alone, on points all over the grid."""
+    branch = everywhere(num_points)
+    return {"sparse": branch.sparse, "dense": branch.dense, "switched": branch.switched}
 
 
 def branch_calls(resolution: int) -> dict[str, Call]:
@@ -197,9 +208,9 @@ def fits(resolution: int) -> bool:
 
 
 @torch.inference_mode()
-def memory_of(make: Callable[[int], dict[str, Call]], resolution: int, way: str) -> float:
+def memory_of(make: Callable[[int], dict[str, Call]], size: int, way: str) -> float:
     """Megabytes of one forward pass, after one that measures costs and prepares weights."""
-    call = make(resolution)[way]
+    call = make(size)[way]
     call()
     return most_above(call)
 

@@ -81,6 +81,21 @@ def test_an_online_model_predicts_and_follows_streams_from_a_file(to, gesture_mo
     Streams(exported.model, num_streams=2).step({1: frames[0, 0]})
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pvcnn_sem_c0p125", "pointnet2_part_ssg"])
+def test_a_package_of_machine_code_calls_the_operators(name, tmp_path):
+    torch.manual_seed(0)
+    model = zoo.create_model(name, num_classes=4, width_multiplier=0.125).eval()
+    ids = (torch.tensor([1]),) if "_part" in name else ()
+    channels = 6 if "_part" in name else 9
+    path = zoo.export_model(model, tmp_path / "points.pt2", "pt2", (torch.rand(1, channels, 600), *ids))
+    packed = load_file(path)
+    for batch, num_points in ((1, 600), (3, 700)):
+        given = torch.rand(batch, channels, num_points), *(each.expand(batch) for each in ids)
+        with torch.no_grad():
+            torch.testing.assert_close(packed(*given), model(*given), rtol=1e-3, atol=1e-4)
+
+
 class Forgetful(nn.Module):
     """Gives something else in a graph than in PyTorch."""
 

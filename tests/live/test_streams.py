@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 
 import zoo
 from zoo.errors import InputError
+from zoo.export import missing
 from zoo.live.smoothing import PRESETS
 from zoo.live.streams import Streams
 
@@ -70,6 +71,29 @@ def test_what_was_saved_goes_on_as_if_nothing_had_happened(model, tmp_path):
     again.restore(tmp_path / "state.safetensors")
     for shot in shots[3:]:
         assert again.step(dict(enumerate(shot))) == streams.step(dict(enumerate(shot)))
+
+
+RUNTIMES = [pytest.param(name, marks=pytest.mark.slow) for name in ("compile", "aotinductor", "onnxruntime", "openvino")]
+
+
+@pytest.mark.parametrize("runtime", ["eager", *RUNTIMES])
+def test_a_state_goes_from_one_runtime_to_another_and_back(runtime, model, tmp_path):
+    lack = missing(runtime)
+    if lack is not None:
+        pytest.skip(lack)
+    path, rules = tmp_path / "state.safetensors", PRESETS["steady"]
+    fast, shots = zoo.optimize(model, runtime=runtime), frames(5)
+    whole, first = Streams(model, 3, rules=rules), Streams(fast, 3, rules=rules)
+    for number, shot in enumerate(shots):
+        expected = whole.step(dict(enumerate(shot)))
+        for camera, decision in first.step(dict(enumerate(shot))).items():
+            same(decision, expected[camera])
+        if number == 1:
+            whole.reset(1)
+            first.reset(1)
+        first.save(path)
+        first = Streams(fast if number % 2 else model, 3, rules=rules)
+        first.restore(path)
 
 
 def test_a_state_that_does_not_fit_changes_nothing_and_is_one_sentence(model, tmp_path):

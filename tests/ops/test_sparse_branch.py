@@ -46,7 +46,7 @@ class Branch:
 def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
     assert actual.shape == expected.shape
     largest = expected.abs().amax().item() if expected.numel() else 0
-    torch.testing.assert_close(actual.double(), expected.double(), rtol=0, atol=tolerance * max(1, largest))
+    torch.testing.assert_close(actual.double(), expected.double(), rtol=0, atol=tolerance * (largest or 1))
 
 
 def cloud(kind: str, batch: int, num_points: int) -> Tensor:

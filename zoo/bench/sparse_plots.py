@@ -27,7 +27,10 @@ PANELS = {
         Panel("R", "cpu", "voxels along one side", "processors' time, ms"),
         Panel("R", "MB", "voxels along one side", "memory of a forward pass, MB"),
     ],
-    "occupancy": [Panel("occupied %", "cpu", "voxels that hold points, %", "processors' time, ms")],
+    "occupancy": [
+        Panel("occupied %", "cpu", "voxels that hold points, %", "processors' time, ms"),
+        Panel("occupied %", "MB", "voxels that hold points, %", "memory of a forward pass, MB"),
+    ],
 }
 
 

@@ -18,6 +18,9 @@ def add_parser(commands: Any) -> None:
     endings = ", ".join(f"{suffix} for {to}" for to, suffix in SUFFIXES.items())
     parser.add_argument("--out", required=True, metavar="FILE", help=endings)
     parser.add_argument("--checkpoint", metavar="FILE", help="these weights instead, as `zoo convert` reads them")
+    parser.add_argument(
+        "--example", metavar="FOLDER", help="of fp32: clips or clouds as in use, on one of which the file is compared too"
+    )
     parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="(default: fp32)")
     parser.add_argument(
         "--calibration", metavar="FOLDER", help="of int8: clips or clouds as in use, which show the ranges of numbers"
@@ -43,6 +46,8 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("--calibration and --sensitivity are for int8: add --precision int8, or leave them out")
     if is_int8 and not options.calibration:
         raise InputError("int8 needs --calibration FOLDER: some tens of clips or clouds as the model gets them in use")
+    if is_int8 and options.example:
+        raise InputError("an int8 file is compared on its calibration set: leave out --example")
     if options.sensitivity:
         check_output(options.sensitivity, (".md",))
     pretrained = options.checkpoint is None
@@ -50,7 +55,8 @@ def run(options: argparse.Namespace) -> None:
     if model.num_classes == 0:
         raise ZooError(f"{model.spec.name} has no classifier: there is nothing to predict with it")
     calibration = calibration_list(model, options.calibration) if is_int8 else None
-    path = export_model(model, options.out, options.to, calibration=calibration)
+    example = calibration_list(model, options.example)[0] if options.example else None
+    path = export_model(model, options.out, options.to, example, calibration)
     if calibration is not None and options.sensitivity:
         report = sensitivity_report(model.spec.name, layer_sensitivity(model, calibration))
         Path(options.sensitivity).write_text(report)
