@@ -34,16 +34,20 @@ from zoo.create import create_model, create_transform
 from zoo.data.fingertip import GestureRenderer
 from zoo.errors import ZooError
 from zoo.export.optimize import optimize
+from zoo.export.runtimes import Session
+from zoo.export.runtimes.onnxruntime import OnnxSession
+from zoo.export.runtimes.openvino import OpenVINOSession, read
 from zoo.ops import reference
 from zoo.ops.backends import computed_by
 
 NETWORK = "tsm_mobilenetv2_online.fingertip"
 SIZE = 224
 RUNS = (
-    *("eager:fp32", "compile:fp32", "onnxruntime:fp32", "openvino:fp32"),
-    *("eager:bf16", "openvino:bf16", "eager:int8", "onnxruntime:int8", "openvino:int8"),
+    *("eager:fp32", "compile:fp32", "onnxruntime:fp32", "openvino:fp32", "auto:fp32"),
+    *("eager:bf16", "openvino:bf16", "auto:bf16", "eager:int8", "onnxruntime:int8", "openvino:int8", "auto:int8"),
 )
 AUTHORS, AS_IT_IS = "the authors' loop", "the zoo's model as it is, reference operators"
+AUTHORS_IN = {f"the authors' network in {runtime}": runtime for runtime in ("onnxruntime", "openvino")}
 CLIPS, STEPS = 4, 4  # of the calibration set
 FRAMES = 20  # that are timed at each turn
 
@@ -65,7 +69,7 @@ def main() -> int:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    names = [*([AUTHORS] if options.authors else []), AS_IT_IS, *options.runs]
+    names = [*([AUTHORS, *AUTHORS_IN] if options.authors else []), AS_IT_IS, *options.runs]
     with ExitStack() as stack:
         processes = {
             name: stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) for name in names
@@ -109,6 +113,9 @@ def _prepare(name: str, authors: Path, num_threads: int) -> str:
     if name in (AUTHORS, AS_IT_IS):
         step = _authors(authors, model, frame) if name == AUTHORS else _with_reference(_stepper(model, frame))
         return "fp32"
+    if name in AUTHORS_IN:
+        step = _authors_in(AUTHORS_IN[name], authors, model, frame, num_threads)
+        return "fp32"
     precision: Any
     runtime, _, precision = name.partition(":")
     fast = optimize(model, frame, runtime, precision, num_threads, clips if precision == "int8" else None)
@@ -151,6 +158,27 @@ def _authors(path: Path, model: Any, frame: Tensor) -> Step:
     def step() -> None:
         nonlocal state
         _, *state = network(frame, *state)
+
+    return step
+
+
+def _authors_in(runtime: str, path: Path, model: Any, frame: Tensor, num_threads: int) -> Step:
+    """The same in a runtime, as PyTorch's own exporter writes it."""
+    network = load_module(path).MobileNetV2(n_class=model.num_classes).eval()
+    state = model.initial_state(1, SIZE)
+    names = ["frame", *(f"state{number}" for number in range(len(state)))]
+    program = torch.onnx.export(network, (frame, *state), input_names=names, dynamo=True)
+    assert program is not None
+    content = program.model_proto.SerializeToString()
+    session: Session
+    if runtime == "onnxruntime":
+        session = OnnxSession(content, num_threads)
+    else:
+        session = OpenVINOSession(read(content), names, "fp32", num_threads)
+
+    def step() -> None:
+        nonlocal state
+        _, *state = session(frame, *state)
 
     return step
 
