@@ -123,6 +123,11 @@ inline void finish_writes() {
 #endif
 }
 
+template <typename To, typename From>
+ZOO_SIMD void convert(To* __restrict to, const From* __restrict from, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = static_cast<To>(from[i]);
+}
+
 // Asks for values that will be read soon.
 template <typename T>
 void prefetch(const T* values, int64_t count) {
