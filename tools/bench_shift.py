@@ -113,7 +113,11 @@ def main() -> int:
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="cpu: of all threads, on a busy machine")
     parser.add_argument("--networks", choices=NETWORKS, nargs="+", default=list(NETWORKS))
     parser.add_argument("--modes", choices=MODES, nargs="+", default=list(MODES))
-    parser.add_argument("--out", type=Path, help="a folder for shift_MODE_DEVICE.csv and .md, with precision and batch in the name where unusual")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="a folder for shift_MODE_DEVICE.csv and .md, with precision and batch in the name where unusual",
+    )
     options = parser.parse_args()
     return exit_code(lambda: run(options))
 
@@ -131,7 +135,9 @@ def run(options: argparse.Namespace) -> None:
                 print("  ".join(f"{value:<12}" for value in row.values()), flush=True)
                 rows.append(row)
         if options.out:
-            unusual = [options.precision] * (options.precision != "fp32") + [f"batch{options.batch}"] * (options.batch > 1)
+            unusual = [options.precision] * (options.precision != "fp32") + [f"batch{options.batch}"] * (
+                options.batch > 1
+            )
             name = "_".join(["shift", mode, options.device, *unusual])
             write_tables(f"The cost of the temporal shift, {mode}", rows, about, options.out / name)
 

@@ -73,7 +73,9 @@ def test_what_was_saved_goes_on_as_if_nothing_had_happened(model, tmp_path):
         assert again.step(dict(enumerate(shot))) == streams.step(dict(enumerate(shot)))
 
 
-RUNTIMES = [pytest.param(name, marks=pytest.mark.slow) for name in ("compile", "aotinductor", "onnxruntime", "openvino")]
+RUNTIMES = [
+    pytest.param(name, marks=pytest.mark.slow) for name in ("compile", "aotinductor", "onnxruntime", "openvino")
+]
 
 
 @pytest.mark.parametrize("runtime", ["eager", *RUNTIMES])

@@ -40,7 +40,7 @@ class Branch:
         weight1, bias1, weight2, bias2 = (tensor.to(features.dtype) for tensor in self.tensors)
         grid = F.leaky_relu(F.conv3d(plan.voxelize(features), weight1, bias1, padding=1), 0.1)
         grid = F.leaky_relu(F.conv3d(grid, weight2, bias2, padding=1), 0.2)
-        return plan.devoxelize(grid), grid.mean(dim=(2, 3, 4))
+        return plan.devoxelize(grid), grid.double().mean(dim=(2, 3, 4))
 
 
 def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:

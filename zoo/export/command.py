@@ -19,7 +19,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help=endings)
     parser.add_argument("--checkpoint", metavar="FILE", help="these weights instead, as `zoo convert` reads them")
     parser.add_argument(
-        "--example", metavar="FOLDER", help="of fp32: clips or clouds as in use, on one of which the file is compared too"
+        "--example",
+        metavar="FOLDER",
+        help="of fp32: clips or clouds as in use, on one of which the file is compared too",
     )
     parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="(default: fp32)")
     parser.add_argument(
