@@ -48,8 +48,13 @@ def cloud(tmp_path):
 @needs("onnx")
 def test_the_command_writes_a_file_that_predicts_as_the_original(shapes, cloud, tmp_path, capfd):
     out = tmp_path / "shapes.onnx"
-    assert main(["export", shapes, "--to", "onnx", "--out", str(out)]) == 0
-    assert str(out) in capfd.readouterr().out
+    command = ["export", shapes, "--to", "onnx", "--out", str(out)]
+    assert main(command) == 0
+    assert f"{out}: agrees with pointnet_cls.untrained on noise" in capfd.readouterr().out
+    assert main([*command, "--example", str(tmp_path / "shapes")]) == 2
+    assert "there is no point cloud in" in capfd.readouterr().err
+    assert main([*command, "--example", str(cloud.parent)]) == 0
+    assert "on one of your files and on noise" in capfd.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"shapes", "scan.ply", "shapes.onnx"}
     original, exported = zoo.load(shapes, "cpu"), zoo.load(str(out))
     assert exported.class_names == NAMES and exported.spec == original.spec

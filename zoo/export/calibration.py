@@ -46,7 +46,7 @@ def calibration_list(model: Any, calibration: Calibration | None) -> list[Any]:
     if calibration is None:
         raise InputError(f"int8 needs calibration=, inputs that show which ranges numbers take: {HOW}")
     if isinstance(calibration, str | os.PathLike):
-        return _of_folder(model, Path(calibration))
+        return folder_inputs(model, Path(calibration))
     inputs = list(calibration.split(1) if isinstance(calibration, Tensor) else calibration)
     if not inputs:
         raise InputError(f"the calibration set is empty: {HOW}")
@@ -56,23 +56,32 @@ def calibration_list(model: Any, calibration: Calibration | None) -> list[Any]:
     return inputs
 
 
-def _of_folder(model: Any, folder: Path) -> list[Tensor]:
-    """What the network is given of the files in a folder, batches of 1."""
+def folder_inputs(model: Any, folder: Path, most: int = MOST_FILES) -> list[Tensor]:
+    """What the network is given of the files in a folder, batches of 1.
+
+    Args:
+        model: that they are for.
+        folder: of video files, of folders of frames, or of point clouds, also in folders in it.
+        most: how many are read, taken evenly.
+
+    Raises:
+        InputError: there are none, one cannot be read, or files do not tell all that the model takes.
+    """
     spec = getattr(model, "spec", None)
     if not isinstance(spec, WeightsSpec):
-        raise InputError("nothing is known about the input of this model: pass calibration= as tensors, not a folder")
+        raise InputError("nothing is known about the input of this model: pass tensors, not a folder")
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder: {HOW}, or a folder of their files")
+        raise InputError(f"{folder} is no folder: give one of files as the model gets them in use")
     if isinstance(spec.input, VideoInput):
         kind, reader, is_one = "video", _clip, is_video
     elif architecture_task(spec.architecture) in ("part_segmentation", "object_detection"):
-        raise InputError(f"files do not tell all that {spec.name} takes: pass calibration= as tuples of tensors")
+        raise InputError(f"files do not tell all that {spec.name} takes: pass tuples of tensors, in Python")
     else:
         kind, reader, is_one = "point cloud", _cloud, _is_cloud
     files = [path for path in (folder, *sorted(folder.rglob("*"))) if is_one(path)]
     if not files:
-        raise InputError(f"the calibration set is empty: there is no {kind} in {folder}; {HOW}")
-    chosen = np.linspace(0, len(files) - 1, min(len(files), MOST_FILES)).round().astype(int)
+        raise InputError(f"there is no {kind} in {folder}: give a folder of files as the model gets them in use")
+    chosen = np.linspace(0, len(files) - 1, min(len(files), most)).round().astype(int)
     return [reader(model, spec.input, files[number])[None] for number in chosen]
 
 

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     """
     from zoo.create import create_model
     from zoo.data.outputs import check_output
-    from zoo.export.calibration import calibration_list
+    from zoo.export.calibration import calibration_list, folder_inputs
     from zoo.export.sensitivity import layer_sensitivity, sensitivity_report
 
     check_output(options.out, (SUFFIXES[options.to],))
@@ -57,10 +57,11 @@ def run(options: argparse.Namespace) -> None:
     if model.num_classes == 0:
         raise ZooError(f"{model.spec.name} has no classifier: there is nothing to predict with it")
     calibration = calibration_list(model, options.calibration) if is_int8 else None
-    example = calibration_list(model, options.example)[0] if options.example else None
+    example = folder_inputs(model, Path(options.example), most=1)[0] if options.example else None
     path = export_model(model, options.out, options.to, example, calibration)
     if calibration is not None and options.sensitivity:
         report = sensitivity_report(model.spec.name, layer_sensitivity(model, calibration))
         Path(options.sensitivity).write_text(report)
         print(f"{options.sensitivity}: which layers suffer from int8")
-    print(f"{path}: {model.spec.name}, which agrees with the model; `zoo predict {path} FILE` runs it")
+    compared = "your files" if is_int8 else "one of your files and on noise" if options.example else "noise"
+    print(f"{path}: agrees with {model.spec.name} on {compared}; `zoo predict {path} FILE` runs it")
