@@ -30,7 +30,7 @@ native_only = pytest.mark.skipif(ops.backend() != "native", reason="the compiled
 @pytest.fixture
 def always_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dense convolutions cost more than anything, so that the sparse ones are what is tested."""
-    monkeypatch.setattr(sparse_pvconv, "measure", lambda *_: Costs(dense=1e9, start=0.0, product=0.0))
+    monkeypatch.setattr(sparse_pvconv, "measure", lambda *_: Costs(dense=1e9, sparse=((0, 0.0), (1, 0.0))))
 
 
 def random_statistics(model: nn.Module) -> nn.Module:
@@ -140,7 +140,7 @@ def test_the_cheaper_way_is_taken_and_reported(monkeypatch: pytest.MonkeyPatch) 
     layer = sparse_voxel_branches(PVConv(8, 8, 16).eval().requires_grad_(False))
     features, points = torch.randn(1, 8, 50), torch.randn(1, 3, 50)
     for cost, way in ((1e-9, "sparse"), (1.0, "dense")):
-        monkeypatch.setattr(sparse_pvconv, "measure", lambda *_, cost=cost: Costs(1e-3, 0.0, cost))
+        monkeypatch.setattr(sparse_pvconv, "measure", lambda *_, cost=cost: Costs(1e-3, ((0, 0.0), (1, cost))))
         layer(features, points)
         assert layer.choice.sparse == (way == "sparse") and f"{way} (" in repr(layer) and "1.0 ms dense" in repr(layer)
 
@@ -148,7 +148,9 @@ def test_the_cheaper_way_is_taken_and_reported(monkeypatch: pytest.MonkeyPatch) 
 @native_only
 def test_costs_are_measured() -> None:
     costs = measure((16, 16, 16), 32, True, torch.float32, torch.get_num_threads())
-    assert costs.dense > 0 and costs.sparse(1e9) > costs.sparse(0) >= 0
+    assert costs.dense > 0 and costs.seconds(1e9) > costs.seconds(0) >= 0
+    for count, seconds in costs.sparse:
+        assert costs.seconds(count) == pytest.approx(seconds)
     again = measure((16, 16, 16), 32, True, torch.float32, torch.get_num_threads())
     assert again is costs
 

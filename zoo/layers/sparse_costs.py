@@ -1,8 +1,10 @@
-"""What a voxel branch costs with and without its empty voxels: measured once on this machine, then a straight line."""
+"""What a voxel branch costs with and without its empty voxels: measured once on this machine, lines in between."""
 
 from __future__ import annotations
 
+import bisect
 import functools
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,28 +15,30 @@ from torch.nn import functional as F
 
 from zoo import ops
 
-SIDE = 16  # of the grid that is measured on: a dense convolution takes as long for every voxel of a larger one
-FEW, MANY = 32, 1024  # points on a sphere, between which the line is drawn
-RUNS = 3
+SIDE = 16  # of the grid that is measured on: a voxel of a larger one takes as long where as many are occupied
+POINTS = (32, 1024)  # on a sphere; and then one in every voxel
+RUNS = 5
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds that a voxel branch takes on this machine.
+    """Seconds that a voxel branch takes on this machine, for one cloud.
 
     Attributes:
-        dense: for one cloud.
-        start: without empty voxels, whatever there is to compute.
-        product: for every multiplication then.
+        dense: with all voxels.
+        sparse: multiplications without empty voxels, and the seconds that they took; of ever more occupied grids.
     """
 
     dense: float
-    start: float
-    product: float
+    sparse: tuple[tuple[float, float], ...]
 
-    def sparse(self, products: float) -> float:
-        """Seconds for a number of multiplications."""
-        return self.start + self.product * products
+    def seconds(self, products: float) -> float:
+        """Without empty voxels, for a number of multiplications: on the line through the two nearest."""
+        counts = [count for count, _ in self.sparse]
+        right = min(max(1, bisect.bisect(counts, products)), len(counts) - 1)
+        (low, fast), (high, slow) = self.sparse[right - 1 : right + 1]
+        slope = (slow - fast) / (high - low) if high > low else 0.0  # tiny grids are full at once
+        return max(0.0, fast + slope * (products - low))
 
 
 def products(work: tuple[int, int], channels: tuple[int, int, int]) -> int:
@@ -53,7 +57,7 @@ def dense_branch(features: Tensor, plan: ops.VoxelPlan, layers: Callable[[Tensor
 def measure(
     channels: tuple[int, int, int], resolution: int, with_mean: bool, dtype: torch.dtype, num_threads: int
 ) -> Costs:
-    """Time both ways on a CPU, on points of a sphere with random weights.
+    """Time both ways on a CPU, from few points to a full grid, with random weights.
 
     Args:
         channels: C, C1, C2.
@@ -80,21 +84,20 @@ def measure(
             grid = F.leaky_relu_(F.conv3d(grid, kernel, bias, padding=1), 0.1)
         return grid
 
-    def sparse(num_points: int) -> tuple[float, int]:
-        """Seconds and multiplications."""
-        plan, features = sphere(num_points)
+    def sparse(points: Tensor) -> tuple[float, float]:
+        """Multiplications and seconds."""
+        plan, features = ops.voxel_plan(points, side, normalize=False), rand(1, first, points.shape[2])
         seconds = _seconds(lambda: ops.sparse_voxel_branch(features, plan, branch, with_mean))
-        return seconds, products(ops.sparse_work(plan, with_mean), channels)
+        return larger * products(ops.sparse_work(plan, with_mean), channels), larger * seconds
 
-    def sphere(num_points: int) -> tuple[ops.VoxelPlan, Tensor]:
-        points = F.normalize(torch.randn(1, 3, num_points, generator=generator), dim=1)
-        return ops.voxel_plan(points, side), rand(1, first, num_points)
-
-    plan, features = sphere(MANY)
-    dense = _seconds(lambda: dense_branch(features, plan, layers)) * (resolution / side) ** 3
-    (few_seconds, few), (many_seconds, many) = sparse(FEW), sparse(MANY)
-    slope = max(0.0, (many_seconds - few_seconds) / max(1, many - few))
-    return Costs(dense, max(0.0, few_seconds - slope * few), slope)
+    larger = (resolution / side) ** 3
+    spheres = [F.normalize(torch.randn(1, 3, count, generator=generator), dim=1) for count in POINTS]
+    axis = torch.linspace(-1, 1, side)
+    full = torch.cartesian_prod(axis, axis, axis).T.unsqueeze(0)
+    plan, features = ops.voxel_plan(spheres[-1], side, normalize=False), rand(1, first, POINTS[-1])
+    dense = _seconds(lambda: dense_branch(features, plan, layers)) * larger
+    counts, seconds = zip(*sorted(sparse(points) for points in (*spheres, full)), strict=True)
+    return Costs(dense, tuple(zip(counts, itertools.accumulate(seconds, max), strict=True)))  # more is never faster
 
 
 @torch.inference_mode()

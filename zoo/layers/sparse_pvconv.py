@@ -119,10 +119,11 @@ class SparsePVConv(nn.Module):
         # If there is nothing to lose even where no points share a voxel or a neighbour, there is nothing to count.
         voxels = self.resolution**3
         reads = min(voxels, num_points * (5**3 if with_mean else 2**3))
-        most = 27 * batch * min(voxels, num_points), 27 * batch * reads
-        seconds = costs.sparse(products(most, self.channels))
+        work = 27 * batch * min(voxels, num_points), 27 * batch * reads
+        seconds = batch * costs.seconds(products(work, self.channels) / batch)
         if seconds >= dense_seconds:
-            seconds = costs.sparse(products(ops.sparse_work(plan, with_mean), self.channels))
+            work = ops.sparse_work(plan, with_mean)
+            seconds = batch * costs.seconds(products(work, self.channels) / batch)
         return Choice(seconds < dense_seconds, seconds, dense_seconds)
 
     def _branch(self, dtype: torch.dtype) -> ops.VoxelBranch:

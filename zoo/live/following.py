@@ -142,19 +142,25 @@ class Following:
 
     def _draw(self, shown: Shown) -> Shown:
         assert shown.decision is not None  # the model sees the first frame
-        lines = (f"{shown.decision.label}  {shown.decision.score:.0%}", self._status(self._arrival(shown.frame)))
+        arrived = self._arrival(shown.frame)
+        latency = time.perf_counter() - arrived if arrived is not None else self.stopwatch.work
+        lines = (f"{shown.decision.label}  {shown.decision.score:.0%}", self._status(latency))
         return replace(shown, picture=annotate(shown.frame.picture, lines))
 
 
 class Status:
-    """Frames a second, and the latency where there is one, in words, which change a few times a second."""
+    """Frames a second and the latency, in words, which change a few times a second."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque()
         self._text, self._written = "", float("-inf")
 
-    def __call__(self, arrived: float | None) -> str:
-        """The words, after another frame that came at ``arrived`` (of ``time.perf_counter``), or None of a file."""
+    def __call__(self, latency: float) -> str:
+        """The words, after another frame.
+
+        Args:
+            latency: seconds since it came from a camera; of a file, which is read ahead, the work on a frame.
+        """
         now = time.perf_counter()
         self._times.append(now)
         while now - self._times[0] > RATE_S:
@@ -162,8 +168,7 @@ class Status:
         if now - self._written >= REFRESH_S:
             passed = now - self._times[0]
             rate = [f"{(len(self._times) - 1) / passed:.0f} frames/s"] if passed else []
-            latency = [f"latency {(now - arrived) * 1e3:.0f} ms"] if arrived is not None else []
-            self._text, self._written = ", ".join(rate + latency), now
+            self._text, self._written = ", ".join([*rate, f"latency {latency * 1e3:.0f} ms"]), now
         return self._text
 
 

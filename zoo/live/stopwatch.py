@@ -91,6 +91,11 @@ class Stopwatch:
         """Of the whole process, in all threads."""
         return self._ended[1] - self._began[1]
 
+    @property
+    def work(self) -> float:
+        """Seconds that all stages together spend on a frame, on average."""
+        return sum(stage.wall / max(1, stage.count) for stage in list(self.stages.values()))
+
     def attainable_seconds(self) -> float:
         """How long the frames must take at least: as long as the slowest stage, or as all work divided by the cores.
 
@@ -108,8 +113,7 @@ class Stopwatch:
         if self.openings:
             text += f", opened again {self.openings} times"
         if not self.latencies:  # how long frames that were read ahead wait tells nothing
-            work = sum(stage.wall / max(1, stage.count) for stage in self.stages.values())
-            return f"{text}; {work * 1e3:.1f} ms of work a frame, from decoding on"
+            return f"{text}; {self.work * 1e3:.1f} ms of work a frame, from decoding on"
         middle, late = statistics.median(self.latencies), sorted(self.latencies)[int(0.95 * len(self.latencies))]
         return f"{text}; latency {middle * 1e3:.1f} ms in the median, {late * 1e3:.1f} ms at the 95th percentile"
 
