@@ -81,7 +81,8 @@ def run() -> None:
     for name in config.runs:
         runtime, _, precision = name.partition(":")
         try:
-            fast: Any = optimize(model, calibration[0], runtime, precision, None, calibration)  # type: ignore[arg-type]
+            shown = calibration if precision == "int8" else None
+            fast: Any = optimize(model, calibration[0], runtime, precision, None, shown)  # type: ignore[arg-type]
         except ZooError as error:
             print(f"{name}: not measured: {error}", flush=True)
             continue
