@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ def exported_program(network: Network, example: Sequence[Tensor], plain: bool = 
     Raises:
         ZooError: the network cannot be traced.
     """
+    if plain:  # channels-last weights would leave strides in the graph, which runtimes do not need
+        network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     inputs = tuple(torch.cat([tensor, tensor]) for tensor in example)
     dynamic = torch.export.Dim.DYNAMIC
     shapes = tuple(
