@@ -6,7 +6,8 @@ Each has a process of its own, since the threads of one runtime would disturb an
 at a time, and the figures are medians. On a machine that others use as well, ``--clock cpu --threads 1`` counts the
 processor's time in place of the clock on the wall. The authors' loop is their ``online_demo/mobilenet_v2_tsm.py``
 (https://github.com/mit-han-lab/temporal-shift-module) in eager PyTorch, which is not part of the zoo; without it the
-zoo's own model stands in, with its reference operators and its batch norms.
+zoo's own model stands in, with its reference operators and its batch norms. Beside it their network is timed in ONNX
+Runtime and OpenVINO, as PyTorch exports it. "auto" is what ``zoo.optimize`` takes by itself.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from zoo.create import create_model, create_transform
 from zoo.data.fingertip import GestureRenderer
 from zoo.errors import ZooError
 from zoo.export.optimize import optimize
-from zoo.export.runtimes import Session
+from zoo.export.runtimes import Session, missing
 from zoo.export.runtimes.onnxruntime import OnnxSession
 from zoo.export.runtimes.openvino import OpenVINOSession, read
 from zoo.ops import reference
@@ -104,7 +105,7 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 def _prepare(name: str, authors: Path, num_threads: int) -> str:
-    """Make this process ready for ``name``; the precision it computes in."""
+    """Make this process ready for ``name``; the precision it computes in, and of "auto" the runtime."""
     global step
     torch.set_num_threads(num_threads)
     model: Any = create_model(NETWORK, pretrained=True).eval()
@@ -120,7 +121,7 @@ def _prepare(name: str, authors: Path, num_threads: int) -> str:
     runtime, _, precision = name.partition(":")
     fast = optimize(model, frame, runtime, precision, num_threads, clips if precision == "int8" else None)
     step = _stepper(fast, frame)
-    return fast.precision
+    return f"{fast.precision}, {fast.runtime}" if runtime == "auto" else fast.precision
 
 
 def _frames(clock: str) -> float:
@@ -163,7 +164,13 @@ def _authors(path: Path, model: Any, frame: Tensor) -> Step:
 
 
 def _authors_in(runtime: str, path: Path, model: Any, frame: Tensor, num_threads: int) -> Step:
-    """The same in a runtime, as PyTorch's own exporter writes it."""
+    """The same in a runtime, as PyTorch's own exporter writes it.
+
+    Raises:
+        ZooError: the runtime is not installed.
+    """
+    if lack := missing(runtime):
+        raise ZooError(lack)
     network = load_module(path).MobileNetV2(n_class=model.num_classes).eval()
     state = model.initial_state(1, SIZE)
     names = ["frame", *(f"state{number}" for number in range(len(state)))]

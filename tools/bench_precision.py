@@ -81,8 +81,8 @@ def run() -> None:
     for name in config.runs:
         runtime, _, precision = name.partition(":")
         try:
-            shown = calibration if precision == "int8" else None
-            fast: Any = optimize(model, calibration[0], runtime, precision, None, shown)  # type: ignore[arg-type]
+            ranges = calibration if precision == "int8" else None
+            fast: Any = optimize(model, calibration[0], runtime, precision, None, ranges)  # type: ignore[arg-type]
         except ZooError as error:
             print(f"{name}: not measured: {error}", flush=True)
             continue

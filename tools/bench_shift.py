@@ -135,10 +135,9 @@ def run(options: argparse.Namespace) -> None:
                 print("  ".join(f"{value:<12}" for value in row.values()), flush=True)
                 rows.append(row)
         if options.out:
-            unusual = [options.precision] * (options.precision != "fp32") + [f"batch{options.batch}"] * (
-                options.batch > 1
-            )
-            name = "_".join(["shift", mode, options.device, *unusual])
+            suffix = "" if options.precision == "fp32" else f"_{options.precision}"
+            suffix += "" if options.batch == 1 else f"_batch{options.batch}"
+            name = f"shift_{mode}_{options.device}{suffix}"
             write_tables(f"The cost of the temporal shift, {mode}", rows, about, options.out / name)
 
 

@@ -139,10 +139,10 @@ def sized(what: str, resolution: int, make: Callable[[int], dict[str, Call]], ru
 def occupancies(runs: int) -> Iterator[Row]:
     """Time and memory from one point to a full grid, and the way that the layer takes then."""
     for num_points in OCCUPANCIES:
-        calls, occupied = everywhere_calls(num_points), everywhere(num_points).occupied
-        for row in timed("voxel branch, everywhere", f"{num_points} points", calls, runs):
+        branch = everywhere(num_points)
+        for row in timed("voxel branch, everywhere", f"{num_points} points", ways(branch), runs):
             memory = apart(memory_of, everywhere_calls, num_points, row["way"])
-            yield row | {"occupied %": f"{100 * occupied:.3g}", "MB": f"{memory:.0f}"}
+            yield row | {"occupied %": f"{100 * branch.occupied:.3g}", "MB": f"{memory:.0f}"}
 
 
 def everywhere(num_points: int) -> Branch:
@@ -152,7 +152,11 @@ def everywhere(num_points: int) -> Branch:
 
 def everywhere_calls(num_points: int) -> dict[str, Call]:
     """Of the branch alone, on points all over the grid."""
-    branch = everywhere(num_points)
+    return ways(everywhere(num_points))
+
+
+def ways(branch: Branch) -> dict[str, Call]:
+    """How the branch can be computed."""
     return {"sparse": branch.sparse, "dense": branch.dense, "switched": branch.switched}
 
 

@@ -51,10 +51,12 @@ def test_the_command_writes_a_file_that_predicts_as_the_original(shapes, cloud, 
     command = ["export", shapes, "--to", "onnx", "--out", str(out)]
     assert main(command) == 0
     assert f"{out}: agrees with pointnet_cls.untrained on noise" in capfd.readouterr().out
-    assert main([*command, "--example", str(tmp_path / "shapes")]) == 2
-    assert "there is no point cloud in" in capfd.readouterr().err
-    assert main([*command, "--example", str(cloud.parent)]) == 0
-    assert "on one of your files and on noise" in capfd.readouterr().out
+    assert main([*command, "--example", str(tmp_path / "missing.ply")]) == 2
+    assert "missing.ply" in capfd.readouterr().err
+    assert main([*command, "--example", str(cloud), "--precision", "int8", "--calibration", str(tmp_path)]) == 2
+    assert "leave out --example" in capfd.readouterr().err
+    assert main([*command, "--example", str(cloud)]) == 0
+    assert f"on {cloud} and on noise" in capfd.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"shapes", "scan.ply", "shapes.onnx"}
     original, exported = zoo.load(shapes, "cpu"), zoo.load(str(out))
     assert exported.class_names == NAMES and exported.spec == original.spec
@@ -72,7 +74,8 @@ def test_an_online_model_predicts_and_follows_streams_from_a_file(to, gesture_mo
     clip = tmp_path / "clip.mp4"
     write_video(clip, np.random.default_rng(0).integers(0, 255, (16, 64, 64, 3), dtype=np.uint8), fps=8)
     original = zoo.load(gesture_model, "cpu")
-    path = zoo.export_model(original.model, tmp_path / f"gesture{SUFFIXES[to]}", to)
+    path = tmp_path / f"gesture{SUFFIXES[to]}"
+    assert main(["export", gesture_model, "--to", to, "--out", str(path), "--example", str(clip)]) == 0
     exported = zoo.load(str(path))
     assert exported.class_names == original.class_names and exported.spec == original.spec
     torch.testing.assert_close(exported(clip).scores, original(clip).scores, rtol=1e-3, atol=1e-4)
@@ -88,7 +91,7 @@ def test_an_online_model_predicts_and_follows_streams_from_a_file(to, gesture_mo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pvcnn_sem_c0p125", "pointnet2_part_ssg"])
-def test_a_package_of_machine_code_calls_the_operators(name, tmp_path):
+def test_a_package_of_machine_code_takes_any_batch_and_points(name, tmp_path):
     torch.manual_seed(0)
     model = zoo.create_model(name, num_classes=4, width_multiplier=0.125).eval()
     ids = (torch.tensor([1]),) if "_part" in name else ()

@@ -146,13 +146,30 @@ def test_the_cheaper_way_is_taken_and_reported(monkeypatch: pytest.MonkeyPatch) 
 
 
 @native_only
-def test_costs_are_measured() -> None:
-    costs = measure((16, 16, 16), 32, True, torch.float32, torch.get_num_threads())
-    assert costs.dense > 0 and costs.seconds(1e9) > costs.seconds(0) >= 0
-    for count, seconds in costs.sparse:
-        assert costs.seconds(count) == pytest.approx(seconds)
-    again = measure((16, 16, 16), 32, True, torch.float32, torch.get_num_threads())
-    assert again is costs
+@pytest.mark.parametrize("resolution", [1, 2, 3, 20])
+def test_costs_go_from_one_point_to_a_full_grid(resolution: int) -> None:
+    costs = measure((16, 16, 16), resolution, True, torch.float32, torch.get_num_threads())
+    few, *_, full = costs.sparse
+    assert few[0] == 16 * 16 * sum(ops.sparse_work(one_point(resolution), True))
+    assert full[0] == pytest.approx(16 * 16 * 2 * (3 * resolution - 2) ** 3)  # neighbours of all voxels, both times
+    assert costs.dense > 0 and 0 < costs.seconds(0) == few[1] <= costs.seconds(full[0]) == costs.seconds(1e12)
+    assert measure((16, 16, 16), resolution, True, torch.float32, torch.get_num_threads()) is costs
+
+
+def one_point(resolution: int) -> ops.VoxelPlan:
+    return ops.voxel_plan(torch.zeros(1, 3, 1), resolution, normalize=False)
+
+
+@native_only
+def test_clouds_of_a_batch_are_counted_together_and_none_is_no_error() -> None:
+    layer = sparse_voxel_branches(PVConv(8, 8, 16).eval().requires_grad_(False))
+    features, points = torch.randn(1, 8, 4000), torch.randn(1, 3, 4000)
+    layer(features, points)
+    alone = layer.choice
+    layer(features.expand(3, -1, -1), points.expand(3, -1, -1))
+    assert layer.choice.sparse == alone.sparse
+    assert layer.choice.seconds == pytest.approx(3 * alone.seconds)
+    assert layer(features[:0], points[:0]).shape == (0, 8, 4000)
 
 
 @native_only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,6 +59,7 @@ class VideoTransform:
             raise ValueError(f"a crop of {self.crop_size} does not fit into frames scaled to {self.resize_size}")
         if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise ValueError(f"mean and std are a number for each channel, std above 0, not {self.mean} and {self.std}")
+        importlib.import_module("torchvision.transforms.v2")  # now, so that the first clip does not wait for it
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Transform the frames of one clip.

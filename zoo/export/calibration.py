@@ -6,7 +6,7 @@ Of an online model that is every step of every clip, with the state that came ba
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def calibration_list(model: Any, calibration: Calibration | None) -> list[Any]:
     if calibration is None:
         raise InputError(f"int8 needs calibration=, inputs that show which ranges numbers take: {HOW}")
     if isinstance(calibration, str | os.PathLike):
-        return folder_inputs(model, Path(calibration))
+        return _of_folder(model, Path(calibration))
     inputs = list(calibration.split(1) if isinstance(calibration, Tensor) else calibration)
     if not inputs:
         raise InputError(f"the calibration set is empty: {HOW}")
@@ -56,33 +56,42 @@ def calibration_list(model: Any, calibration: Calibration | None) -> list[Any]:
     return inputs
 
 
-def folder_inputs(model: Any, folder: Path, most: int = MOST_FILES) -> list[Tensor]:
-    """What the network is given of the files in a folder, batches of 1.
+def file_input(model: Any, path: str | os.PathLike[str]) -> Tensor:
+    """What the network is given of one file, a batch of 1.
 
     Args:
-        model: that they are for.
-        folder: of video files, of folders of frames, or of point clouds, also in folders in it.
-        most: how many are read, taken evenly.
+        model: that it is for.
+        path: a video file, a folder of frames, or a point cloud.
 
     Raises:
-        InputError: there are none, one cannot be read, or files do not tell all that the model takes.
+        InputError: it cannot be read, or files do not tell all that the model takes.
     """
-    spec = getattr(model, "spec", None)
-    if not isinstance(spec, WeightsSpec):
-        raise InputError("nothing is known about the input of this model: pass tensors, not a folder")
+    _, read, _ = _kind_of(model)
+    return read(model, model.spec.input, Path(path))[None]
+
+
+def _of_folder(model: Any, folder: Path) -> list[Tensor]:
+    """What the network is given of the files in a folder, batches of 1."""
+    kind, read, is_one = _kind_of(model)
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: give one of files as the model gets them in use")
-    if isinstance(spec.input, VideoInput):
-        kind, reader, is_one = "video", _clip, is_video
-    elif architecture_task(spec.architecture) in ("part_segmentation", "object_detection"):
-        raise InputError(f"files do not tell all that {spec.name} takes: pass tuples of tensors, in Python")
-    else:
-        kind, reader, is_one = "point cloud", _cloud, _is_cloud
-    files = [path for path in (folder, *sorted(folder.rglob("*"))) if is_one(path)]
+    files = [path for path in sorted(folder.rglob("*")) if is_one(path)] or [folder] * is_one(folder)
     if not files:
         raise InputError(f"there is no {kind} in {folder}: give a folder of files as the model gets them in use")
-    chosen = np.linspace(0, len(files) - 1, min(len(files), most)).round().astype(int)
-    return [reader(model, spec.input, files[number])[None] for number in chosen]
+    chosen = np.linspace(0, len(files) - 1, min(len(files), MOST_FILES)).round().astype(int)
+    return [read(model, model.spec.input, files[number])[None] for number in chosen]
+
+
+def _kind_of(model: Any) -> tuple[str, Callable[[Any, Any, Path], Tensor], Callable[[Path], bool]]:
+    """What files of the model's input are called, what reads one, and what tells them from others."""
+    spec = getattr(model, "spec", None)
+    if not isinstance(spec, WeightsSpec):
+        raise InputError("nothing is known about the input of this model: pass tensors, not files")
+    if isinstance(spec.input, VideoInput):
+        return "video", _clip, is_video
+    if architecture_task(spec.architecture) in ("part_segmentation", "object_detection"):
+        raise InputError(f"files do not tell all that {spec.name} takes: pass tuples of tensors, in Python")
+    return "point cloud", _cloud, _is_cloud
 
 
 def _clip(model: Any, about: Any, path: Path) -> Tensor:

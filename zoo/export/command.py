@@ -19,13 +19,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help=endings)
     parser.add_argument("--checkpoint", metavar="FILE", help="these weights instead, as `zoo convert` reads them")
     parser.add_argument(
-        "--example",
-        metavar="FOLDER",
-        help="of fp32: clips or clouds as in use, on one of which the file is compared too",
+        "--example", metavar="FILE", help="a clip or a cloud as in use, on which what is written is compared too"
     )
     parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32", help="(default: fp32)")
     parser.add_argument(
-        "--calibration", metavar="FOLDER", help="of int8: clips or clouds as in use, which show the ranges of numbers"
+        "--calibration", metavar="FOLDER", help="for int8: some tens of clips or clouds as in use; they show its ranges"
     )
     parser.add_argument("--sensitivity", metavar="FILE.md", help="of int8: write which layers suffer from it")
     parser.set_defaults(command=run)
@@ -39,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     """
     from zoo.create import create_model
     from zoo.data.outputs import check_output
-    from zoo.export.calibration import calibration_list, folder_inputs
+    from zoo.export.calibration import calibration_list, file_input
     from zoo.export.sensitivity import layer_sensitivity, sensitivity_report
 
     check_output(options.out, (SUFFIXES[options.to],))
@@ -57,11 +55,13 @@ def run(options: argparse.Namespace) -> None:
     if model.num_classes == 0:
         raise ZooError(f"{model.spec.name} has no classifier: there is nothing to predict with it")
     calibration = calibration_list(model, options.calibration) if is_int8 else None
-    example = folder_inputs(model, Path(options.example), most=1)[0] if options.example else None
+    example = file_input(model, options.example) if options.example else None
     path = export_model(model, options.out, options.to, example, calibration)
     if calibration is not None and options.sensitivity:
         report = sensitivity_report(model.spec.name, layer_sensitivity(model, calibration))
         Path(options.sensitivity).write_text(report)
         print(f"{options.sensitivity}: which layers suffer from int8")
-    compared = "your files" if is_int8 else "one of your files and on noise" if options.example else "noise"
+    compared = (
+        "the last of your files" if is_int8 else f"{options.example} and on noise" if options.example else "noise"
+    )
     print(f"{path}: agrees with {model.spec.name} on {compared}; `zoo predict {path} FILE` runs it")

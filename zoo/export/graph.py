@@ -33,8 +33,6 @@ def exported_program(network: Network, example: Sequence[Tensor], plain: bool = 
     Raises:
         ZooError: the network cannot be traced.
     """
-    if plain:  # channels-last weights would leave strides in the graph, which runtimes do not need
-        network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     inputs = tuple(torch.cat([tensor, tensor]) for tensor in example)
     dynamic = torch.export.Dim.DYNAMIC
     shapes = tuple(
@@ -65,7 +63,9 @@ def onnx_bytes(network: Network, example: Sequence[Tensor], about: str | None = 
     from zoo.export import onnx_ops
 
     signature = network.signature
-    program = exported_program(network, example)
+    # Behind channels-last weights the mean over a frame would become arithmetic of indices and a Gather.
+    contiguous = copy.deepcopy(network.model).to(memory_format=torch.contiguous_format)
+    program = exported_program(Network(contiguous, signature), example)
     try:
         with _quiet():
             model: Any = torch.onnx.export(

@@ -29,9 +29,11 @@ def read_description(folder: Path) -> WeightsSpec:
         CheckpointError: there is none, or none that can be trusted.
     """
     path = folder / CONFIG_NAME
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: there is no such folder")
     if not path.is_file():
         inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG_NAME}"))
-        within = f", such as {folder / inside[0]}" if inside else " that zoo.save_pretrained wrote"
+        within = f", such as {folder / inside[0]}" if inside else " that tools/train.py or zoo.save_pretrained wrote"
         raise CheckpointError(f"{folder}: there is no {CONFIG_NAME}; pass a folder{within}")
     if path.stat().st_size > MAX_BYTES:
         raise CheckpointError(f"{path}: has more than {MAX_BYTES} bytes, no description has; save the model again")

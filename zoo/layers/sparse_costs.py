@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import bisect
 import functools
 import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from zoo import ops
 
 SIDE = 16  # of the grid that is measured on: a voxel of a larger one takes as long where as many are occupied
-POINTS = (32, 1024)  # on a sphere; and then one in every voxel
+POINTS = (32, 1024)  # on a sphere, after a single one, and before one in every voxel
 RUNS = 5
 
 
@@ -26,19 +26,16 @@ class Costs:
 
     Attributes:
         dense: with all voxels.
-        sparse: multiplications without empty voxels, and the seconds that they took; of ever more occupied grids.
+        sparse: without empty voxels: multiplications, and the seconds that they took; of ever more occupied grids.
     """
 
     dense: float
     sparse: tuple[tuple[float, float], ...]
 
     def seconds(self, products: float) -> float:
-        """Without empty voxels, for a number of multiplications: on the line through the two nearest."""
-        counts = [count for count, _ in self.sparse]
-        right = min(max(1, bisect.bisect(counts, products)), len(counts) - 1)
-        (low, fast), (high, slow) = self.sparse[right - 1 : right + 1]
-        slope = (slow - fast) / (high - low) if high > low else 0.0  # tiny grids are full at once
-        return max(0.0, fast + slope * (products - low))
+        """Without empty voxels, for a number of multiplications: on the lines between those that were measured."""
+        counts, seconds = zip(*self.sparse, strict=True)
+        return float(np.interp(products, counts, seconds))
 
 
 def products(work: tuple[int, int], channels: tuple[int, int, int]) -> int:
@@ -84,19 +81,20 @@ def measure(
             grid = F.leaky_relu_(F.conv3d(grid, kernel, bias, padding=1), 0.1)
         return grid
 
-    def sparse(points: Tensor) -> tuple[float, float]:
-        """Multiplications and seconds."""
+    def time_sparse(points: Tensor, scale: float = 1.0) -> tuple[float, float]:
+        """Multiplications and seconds, in a grid that is so many times larger."""
         plan, features = ops.voxel_plan(points, side, normalize=False), rand(1, first, points.shape[2])
         seconds = _seconds(lambda: ops.sparse_voxel_branch(features, plan, branch, with_mean))
-        return larger * products(ops.sparse_work(plan, with_mean), channels), larger * seconds
+        return scale * products(ops.sparse_work(plan, with_mean), channels), scale * seconds
 
-    larger = (resolution / side) ** 3
     spheres = [F.normalize(torch.randn(1, 3, count, generator=generator), dim=1) for count in POINTS]
-    axis = torch.linspace(-1, 1, side)
+    axis = torch.linspace(-1, 1, side + 1)  # both of its ends are in voxels of others
     full = torch.cartesian_prod(axis, axis, axis).T.unsqueeze(0)
-    plan, features = ops.voxel_plan(spheres[-1], side, normalize=False), rand(1, first, POINTS[-1])
-    dense = _seconds(lambda: dense_branch(features, plan, layers)) * larger
-    counts, seconds = zip(*sorted(sparse(points) for points in (*spheres, full)), strict=True)
+    plan, features = ops.voxel_plan(full, side, normalize=False), rand(1, first, full.shape[2])
+    dense = _seconds(lambda: dense_branch(features, plan, layers)) * (resolution / side) ** 3
+    scale = ((3 * resolution - 2) / (3 * side - 2)) ** 3  # of the neighbours inside of a full grid
+    timed = [time_sparse(torch.zeros(1, 3, 1)), *(time_sparse(points, scale) for points in (*spheres, full))]
+    counts, seconds = zip(*sorted(timed), strict=True)
     return Costs(dense, tuple(zip(counts, itertools.accumulate(seconds, max), strict=True)))  # more is never faster
 
 

@@ -115,16 +115,13 @@ class SparsePVConv(nn.Module):
             return Choice(sparse=False)
         with_mean = self.excitation is not None
         costs = measure(self.channels, self.resolution, with_mean, dtype, torch.get_num_threads())
-        dense_seconds = costs.dense * batch
         # If there is nothing to lose even where no points share a voxel or a neighbour, there is nothing to count.
         voxels = self.resolution**3
         reads = min(voxels, num_points * (5**3 if with_mean else 2**3))
-        work = 27 * batch * min(voxels, num_points), 27 * batch * reads
-        seconds = batch * costs.seconds(products(work, self.channels) / batch)
-        if seconds >= dense_seconds:
-            work = ops.sparse_work(plan, with_mean)
-            seconds = batch * costs.seconds(products(work, self.channels) / batch)
-        return Choice(seconds < dense_seconds, seconds, dense_seconds)
+        seconds = costs.seconds(products((27 * min(voxels, num_points), 27 * reads), self.channels))
+        if seconds >= costs.dense:
+            seconds = costs.seconds(products(ops.sparse_work(plan, with_mean), self.channels) / max(1, batch))
+        return Choice(seconds < costs.dense, batch * seconds, batch * costs.dense)
 
     def _branch(self, dtype: torch.dtype) -> ops.VoxelBranch:
         if dtype not in self._branches:

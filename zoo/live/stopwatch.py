@@ -17,10 +17,18 @@ LATENCIES = 10_000  # the last ones, so that a stream of months needs no more me
 
 @dataclass
 class Stage:
-    """Seconds that a stage took by the clock (a camera's frames are waited for, too) and of its thread's processor."""
+    """Seconds that a stage took by the clock (a camera's frames are waited for, too) and of its thread's processor.
+
+    Attributes:
+        count: frames.
+        wall: of all of them.
+        last: of the last one.
+        cpu: of all of them, of the processor.
+    """
 
     count: int = 0
     wall: float = 0.0
+    last: float = 0.0
     cpu: float = 0.0
 
 
@@ -76,7 +84,8 @@ class Stopwatch:
         stage = self.stages.setdefault(name, Stage())
         wall, cpu = time.perf_counter(), time.thread_time()
         result = work()
-        stage.wall += time.perf_counter() - wall
+        stage.last = time.perf_counter() - wall
+        stage.wall += stage.last
         stage.cpu += time.thread_time() - cpu
         stage.count += 1
         return result
@@ -93,8 +102,8 @@ class Stopwatch:
 
     @property
     def work(self) -> float:
-        """Seconds that all stages together spend on a frame, on average."""
-        return sum(stage.wall / max(1, stage.count) for stage in list(self.stages.values()))
+        """Seconds that the stages spent on the last frame of each, without those that it waited."""
+        return sum(stage.last for stage in list(self.stages.values()))  # a copy: other threads add stages
 
     def attainable_seconds(self) -> float:
         """How long the frames must take at least: as long as the slowest stage, or as all work divided by the cores.
@@ -113,7 +122,8 @@ class Stopwatch:
         if self.openings:
             text += f", opened again {self.openings} times"
         if not self.latencies:  # how long frames that were read ahead wait tells nothing
-            return f"{text}; {self.work * 1e3:.1f} ms of work a frame, from decoding on"
+            work = sum(stage.wall / max(1, stage.count) for stage in self.stages.values())
+            return f"{text}; {work * 1e3:.1f} ms of work a frame, from decoding on"
         middle, late = statistics.median(self.latencies), sorted(self.latencies)[int(0.95 * len(self.latencies))]
         return f"{text}; latency {middle * 1e3:.1f} ms in the median, {late * 1e3:.1f} ms at the 95th percentile"
 
