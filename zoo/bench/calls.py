@@ -52,7 +52,7 @@ def model_call(model: Any, inputs: tuple[Tensor, ...], online: bool) -> Call:
 
 
 def graph_call(model: Any, inputs: tuple[Tensor, ...], online: bool) -> Call:
-    """The same, recorded as a CUDA graph; the state of an online model stays where it lies and is written over."""
+    """The same, recorded as a CUDA graph, whose output and state stay where they lie: every call writes over them."""
     state = model.initial_state(inputs[0].shape[0], tuple(inputs[0].shape[2:])) if online else ()
 
     def compute() -> object:
