@@ -275,4 +275,4 @@ def test_inputs_of_the_largest_sizes_are_still_described(folder):
 
 def test_a_folder_that_is_none_is_refused(tmp_path):
     refused(tmp_path, "save_pretrained")
-    refused(Path(tmp_path / "nothing"), "save_pretrained")
+    refused(Path(tmp_path / "nothing"), "there is no such folder")
