@@ -5,6 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import zoo
@@ -121,6 +122,9 @@ def test_a_folder_of_clouds_or_videos_is_a_calibration_set(tmp_path):
     video = zoo.create_model("tsm_resnet18", num_classes=4)
     (clip,) = calibration_list(video, tmp_path)
     assert clip.shape == (1, 8, 3, 224, 224)
+    Image.new("RGB", (64, 64)).save(tmp_path / "preview.png")
+    (same,) = calibration_list(video, tmp_path)
+    assert torch.equal(same, clip), "a picture beside videos makes no video of their folder"
 
 
 def test_the_report_names_the_layer_that_suffers():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import zoo
 from zoo.export import plain_ops
 from zoo.export.clip_layout import keep_clips
 from zoo.export.eager import fast_copy
@@ -117,3 +118,13 @@ def test_a_network_with_an_operator_that_is_not_known_stays_as_it_is() -> None:
     before = graph.SerializeToString(deterministic=True)
     assert not keep_clips(graph)
     assert graph.SerializeToString(deterministic=True) == before
+
+
+@pytest.mark.slow
+def test_frames_are_flattened_without_arithmetic_of_indices() -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    model, clip = zoo.create_model("tsm_resnet18", num_classes=4), torch.rand(1, 8, 3, 64, 64)
+    fast = fast_copy(model, clip)
+    graph = onnx.load_from_string(onnx_bytes(Network(fast, signature_of(fast, (clip,))), (clip,))).graph
+    assert not {"Gather", "Range"} & {node.op_type for node in graph.node}
