@@ -100,7 +100,7 @@ def test_mistakes_in_the_calibration_set_are_told_in_a_sentence(tmp_path):
         quantize(None)
     with pytest.raises(InputError, match="the calibration set is empty: pass some tens of inputs"):
         quantize([])
-    with pytest.raises(InputError, match="there is no point cloud in"):
+    with pytest.raises(InputError, match="the calibration set is empty: there is no point cloud in"):
         quantize(tmp_path)
     with pytest.raises(InputError, match="is no folder"):
         quantize(tmp_path / "missing")

@@ -74,10 +74,10 @@ def _of_folder(model: Any, folder: Path) -> list[Tensor]:
     """What the network is given of the files in a folder, batches of 1."""
     kind, read, is_one = _kind_of(model)
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder: give one of files as the model gets them in use")
+        raise InputError(f"{folder} is no folder: {HOW}, or a folder of their files")
     files = [path for path in sorted(folder.rglob("*")) if is_one(path)] or [folder] * is_one(folder)
     if not files:
-        raise InputError(f"there is no {kind} in {folder}: give a folder of files as the model gets them in use")
+        raise InputError(f"the calibration set is empty: there is no {kind} in {folder}; {HOW}")
     chosen = np.linspace(0, len(files) - 1, min(len(files), MOST_FILES)).round().astype(int)
     return [read(model, model.spec.input, files[number])[None] for number in chosen]
 

@@ -37,7 +37,8 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     """See :class:`zoo.export.runtimes.Runtime`."""
     if example[0].device.type != "cpu":
         raise ZooError("the runtime openvino computes on the CPU: move model and example there with .cpu()")
-    model = read(_onnx(network, example, precision))
+    # In bfloat16 convolutions of clips are slower than those of frames, see docs/shift_forms.md.
+    model = read(network.onnx(example) if precision == "bf16" else _on_clips(network, example))
     if precision == "int8":
         model = quantized_openvino(network, model)
     floats = "bf16" if precision == "int8" and _halves(network) else precision
@@ -68,7 +69,7 @@ def write(path: Path, network: Network, example: Sequence[Tensor], about: str) -
     """See :class:`zoo.export.files.FileRuntime`."""
     import openvino
 
-    model = read(_onnx(network, example, "int8" if network.calibration else "fp32"))
+    model = read(_on_clips(network, example))
     if network.calibration:
         model = quantized_openvino(network, model)
     model.set_rt_info(about, [ABOUT])
@@ -91,13 +92,11 @@ def load(path: Path, num_threads: int | None) -> tuple[OpenVINOSession, str | No
         raise CheckpointError(f"{path}: {error}; export it again, and keep the .bin beside it") from error
 
 
-def _onnx(network: Network, example: Sequence[Tensor], precision: str) -> bytes:
-    """The network as an ONNX file. One that shifts frames works on clips: that is faster here, but not in bfloat16."""
+def _on_clips(network: Network, example: Sequence[Tensor]) -> bytes:
+    """The network as an ONNX file. One that shifts frames works on clips: that is faster here, slower in others."""
     import onnx
 
     content = network.onnx(example)
-    if precision == "bf16":  # whose 3D convolutions are slower than 2D ones, see docs/shift_forms.md
-        return content
     model = onnx.load_from_string(content)
     return model.SerializeToString() if keep_clips(model) else content
 
