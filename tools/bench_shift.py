@@ -3,7 +3,8 @@
 TSN is the network without a shift; "slices" is TSM that assigns slices, as the authors do, and TSM is this package's.
 They run in turn. "eager" is what ``zoo.optimize`` runs of each in PyTorch itself, "training" a step of SGD. ``ratio``
 is the median over rounds of the time as a share of TSN's in the same round, ``spread`` half the range of its middle
-half, ``of least`` the share of the shortest times, which other programs disturbed the least. ``MB`` is the most that a process of its own holds during a step beyond what it held before.
+half, and ``of least`` the share of the shortest times, which other programs disturbed the least. ``MB`` is the most
+that a process of its own holds during a step beyond what it held before.
 """
 
 from __future__ import annotations

@@ -80,20 +80,17 @@ Tensor three_interpolate(Tensor features, Tensor indices, Tensor weights) {
     constexpr bool is_wide = std::is_same_v<T, Wide<T>>;
     parallel(batch * channels, neighbors * count, [&](int64_t begin, int64_t end) {
       // Numbers of 16 bits are widened once a row, not wherever they are looked up.
-      std::vector<Wide<T>> table(is_wide ? 0 : num_centers), sums(is_wide ? 0 : count);
+      std::vector<Wide<T>> wide(is_wide ? 0 : num_centers);
       for (int64_t slab = begin; slab < end; ++slab) {
         const int64_t cloud = slab / channels * neighbors * count;
-        const int32_t* index = data<int32_t>(indices) + cloud;
-        const Wide<T>* weight = data<Wide<T>>(weights) + cloud;
         const T* row = data<T>(features) + slab * num_centers;
-        T* to = mutable_data<T>(out) + slab * count;
-        if constexpr (is_wide) {
-          gather_weighted<neighbors, T>(to, row, index, weight, count);
-        } else {
-          convert(table.data(), row, num_centers);
-          gather_weighted<neighbors, Wide<T>>(sums.data(), table.data(), index, weight, count);
-          convert(to, sums.data(), count);
-        }
+        const Wide<T>* table;
+        if constexpr (is_wide)
+          table = row;
+        else
+          convert(wide.data(), row, num_centers), table = wide.data();
+        gather_weighted<neighbors>(mutable_data<T>(out) + slab * count, table, data<int32_t>(indices) + cloud,
+                                   data<Wide<T>>(weights) + cloud, count);
       }
     });
   });

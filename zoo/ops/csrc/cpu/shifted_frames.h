@@ -42,10 +42,13 @@ struct ShiftedFrames {
   // Whether the share of the pixels [begin, end) of channels-last frames lies in one piece, or there is none of it, and
   // if so where channel `c` of the first one is.
   bool in_one_piece(const Share<T>& share, int64_t begin, int64_t end, int64_t c, T** at) const {
-    const int64_t first = begin / pixels, last = (end - 1) / pixels;
+    *at = share.data + (begin + share.offset * pixels) * share.channels + c;
+    if (share.offset == 0) return true;  // most are: divisions would take a good part of the time of a tile
+    const int64_t first = begin / pixels;
+    const int64_t last = end <= (first + 1) * pixels ? first : (end - 1) / pixels;
     int64_t there = 0;
     for (int64_t f = first; f <= last; ++f) there += frame(share, f) != nullptr;
-    *at = there == 0 ? nullptr : share.data + (begin + share.offset * pixels) * share.channels + c;
+    if (there == 0) *at = nullptr;
     return there == 0 || there == last - first + 1;
   }
 

@@ -8,8 +8,8 @@
 namespace zoo {
 
 // out[n] = sum over k of weights[k][n] * table[indices[k][n]], for one channel.
-template <int K, typename T>
-ZOO_SIMD void gather_weighted(T* __restrict out, const T* __restrict table, const int32_t* __restrict indices,
+template <int K, typename T, typename In>
+ZOO_SIMD void gather_weighted(T* __restrict out, const In* __restrict table, const int32_t* __restrict indices,
                               const Wide<T>* __restrict weights, int64_t count) {
   for (int64_t n = 0; n < count; ++n) {
     Wide<T> sum = 0;
@@ -41,8 +41,7 @@ void accumulate_slabs(T* out, int64_t slabs, int64_t size, int64_t work, const F
         table = scratch.data();
       std::fill_n(table, size, Wide<T>(0));
       f(slab, table);
-      if constexpr (!std::is_same_v<T, Wide<T>>)
-        for (int64_t i = 0; i < size; ++i) row[i] = static_cast<T>(table[i]);
+      if constexpr (!std::is_same_v<T, Wide<T>>) convert(row, table, size);
     }
   });
 }
