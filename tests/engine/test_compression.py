@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -130,7 +127,7 @@ def test_one_process_keeps_the_momentum_of_its_optimizer():
     assert all(group["momentum"] == 0.9 for group in optimizer.param_groups)
 
 
-def two_processes(folder, name, *more):
+def two_processes(launcher, folder, name, *more):
     """The last row of the figures, and the weights, of a run of two processes."""
     scenes = folder / "scenes.npz"
     if not scenes.exists():
@@ -139,50 +136,47 @@ def two_processes(folder, name, *more):
     config = ["--model", "pointnet_sem", "--model_args", arguments, "--data.name", "tabletop", "--data.path", scenes]
     config += ["--data.num_points", 32, "--data.samples_per_scene", 2, "--epochs", 2, "--batch_size", 8]
     config += ["--optim.name", "sgd", "--optim.lr", 0.005, "--optim.grad_clip", 0, "--system.compression_warmup", 0]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [ROOT / "tools/train.py", *config, "--out", folder / name, *more]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    code, said = launcher.run("train.py", *config, "--out", folder / name, *more, count=2)
+    assert code == 0, said
     with open(folder / name / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
     return rows, load_checkpoint(folder / name / "last")[0]["model"]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, launcher):
     """A run that sends everything."""
-    return two_processes(tmp_path_factory.mktemp("whole"), "whole")
+    return two_processes(launcher, tmp_path_factory.mktemp("whole"), "whole")
 
 
 @pytest.mark.slow
-def test_two_processes_send_less_and_learn(tmp_path, whole):
+def test_two_processes_send_less_and_learn(tmp_path, whole, launcher):
     rows, expected = whole
     numbers = {name: tensor.numel() for name, tensor in expected.items() if "running" not in name}
     numbers = {name: count for name, count in numbers.items() if "num_batches" not in name}
     assert int(rows[-1]["bytes_sent"]) == 4 * sum(numbers.values())
 
     dgc = ["--system.gradient_compression", "dgc", "--system.compression_sparsity"]
-    same, weights = two_processes(tmp_path, "dense", *dgc, 0)
+    same, weights = two_processes(launcher, tmp_path, "dense", *dgc, 0)
     assert same[-1]["bytes_sent"] == rows[-1]["bytes_sent"]
     for name in numbers:
         torch.testing.assert_close(weights[name], expected[name], rtol=1e-3, atol=1e-4)
 
     further = [*dgc, 0.99, "--optim.schedule", "constant"]
-    sparse, through = two_processes(tmp_path, "through", *further)
+    sparse, through = two_processes(launcher, tmp_path, "through", *further)
     vectors = sum(count for name, count in numbers.items() if expected[name].dim() == 1)
     wanted = 4 * vectors + 8 * 0.01 * (sum(numbers.values()) - vectors)
     assert int(sparse[-1]["bytes_sent"]) == pytest.approx(wanted, rel=0.02)
     assert float(sparse[-1]["loss"]) < float(sparse[0]["loss"])
 
-    part, _ = two_processes(tmp_path, "parts", *further, "--epochs", 1)
-    parts = two_processes(tmp_path, "parts", *further, "--resume", "auto")[1]
+    part, _ = two_processes(launcher, tmp_path, "parts", *further, "--epochs", 1)
+    parts = two_processes(launcher, tmp_path, "parts", *further, "--resume", "auto")[1]
     assert part and all(torch.equal(parts[name], through[name]) for name in through)
 
 
 @pytest.mark.slow
-def test_two_processes_send_products_of_narrow_matrices(tmp_path, whole):
+def test_two_processes_send_products_of_narrow_matrices(tmp_path, whole, launcher):
     rows, _ = whole
-    low, _ = two_processes(tmp_path, "low", "--system.gradient_compression", "powersgd")
+    low, _ = two_processes(launcher, tmp_path, "low", "--system.gradient_compression", "powersgd")
     assert int(low[-1]["bytes_sent"]) < 0.2 * int(rows[-1]["bytes_sent"]) < int(rows[-1]["bytes_sent"])
     assert float(low[-1]["loss"]) < float(low[0]["loss"])

@@ -23,37 +23,41 @@ from zoo.engine.validate import validate
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(scope="module")
+def learnt_alone(tmp_path_factory, launcher):
+    """The arguments of a run, and the folder of what one process made of it."""
+    folder = tmp_path_factory.mktemp("alone")
+    write_tracks(folder / "tracks.csv", 40)
+    # Without what differs by process: the statistics of a batch's share, and dropout.
+    config = ["--model", "tsm_resnet18", "--num_classes", "8", "--model_args", '{"dropout": 0.0}']
+    config += ["--init.weights", "none", "--data.name", "direction", "--data.path", str(folder / "tracks.csv")]
+    config += ["--data.hold_out_val", "false", "--data.num_frames", "5", "--data.image_size", "32", "--epochs", "1"]
+    config += ["--batch_size", "64", "--optim.name", "sgd", "--optim.lr", "0.01", "--optim.batch_norm", "frozen"]
+    config += ["--optim.accumulate", "2"]
+    code, said = launcher.run("train.py", *config, "--out", folder / "run")
+    assert code == 0 and said.count("epoch 1: ") == 1, said
+    return config, folder / "run"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
-def test_gloo_processes_learn_what_one_does(tmp_path, processes):
-    write_tracks(tmp_path / "tracks.csv", 40)
-    # Without what differs by process: the statistics of a batch's share, and dropout.
-    config = [
-        "--model",
-        "tsm_resnet18",
-        "--num_classes",
-        "8",
-        "--model_args",
-        '{"dropout": 0.0}',
-        "--init.weights",
-        "none",
-    ]
-    config += ["--data.name", "direction", "--data.path", str(tmp_path / "tracks.csv"), "--data.hold_out_val", "false"]
-    config += ["--data.num_frames", "5", "--data.image_size", "32", "--epochs", "1", "--batch_size", "64"]
-    config += ["--optim.name", "sgd", "--optim.lr", "0.01", "--optim.batch_norm", "frozen", "--optim.accumulate", "2"]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    runs = []
-    for name, start in (("alone", []), ("many", torchrun)):
-        command = [sys.executable, *start, str(ROOT / "tools/train.py"), *config, "--out", str(tmp_path / name)]
+def test_gloo_processes_learn_what_one_does(tmp_path, processes, learnt_alone, launcher):
+    config, alone = learnt_alone
+    many = tmp_path / "many"
+    if processes == 2:
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        command = [*torchrun, str(ROOT / "tools/train.py"), *config, "--out", str(many)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert done.stderr.count("epoch 1: ") == 1  # one of them speaks
-        runs.append((tmp_path / name / "metrics.csv").read_text().splitlines()[1].split(",")[1])
-    assert float(runs[0]) == pytest.approx(float(runs[1]), abs=2e-5)
-    alone, many = (load_checkpoint(tmp_path / name / "last")[0]["model"] for name in ("alone", "many"))
-    for name in alone:
-        torch.testing.assert_close(many[name], alone[name], rtol=1e-4, atol=1e-5)
+        code, said = done.returncode, done.stderr
+    else:
+        code, said = launcher.run("train.py", *config, "--out", many, count=processes)
+    assert code == 0 and said.count("epoch 1: ") == 1, said  # one of them speaks
+    loss, same = ((run / "metrics.csv").read_text().splitlines()[1].split(",")[1] for run in (alone, many))
+    assert float(loss) == pytest.approx(float(same), abs=2e-5)
+    expected, actual = (load_checkpoint(run / "last")[0]["model"] for run in (alone, many))
+    for name in expected:
+        torch.testing.assert_close(actual[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
 def _measure_all(rank, folder, configs):
@@ -61,15 +65,6 @@ def _measure_all(rank, folder, configs):
     for config in configs:
         validate(replace(config, out=f"{config.out}2.json"))
     distributed.destroy_process_group()
-
-
-def processes(tool, *arguments):
-    """Exit code and standard error of a tool in two processes."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += [str(ROOT / "tools" / tool), *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    return done.returncode, done.stderr
 
 
 def write_clouds(root, count):
@@ -89,9 +84,9 @@ def own_clouds(folder, count, *more):
 
 
 @pytest.mark.slow
-def test_too_many_bad_files_of_all_processes_end_a_run_and_are_in_one_list(tmp_path):
+def test_too_many_bad_files_of_all_processes_end_a_run_and_are_in_one_list(tmp_path, launcher):
     options = ["--batch_size", 20, "--data.bad_files", "skip"]  # 2 of 180 files: 1.1 %, of which each meets one
-    code, said = processes("train.py", *own_clouds(tmp_path, 90, *options))
+    code, said = launcher.run("train.py", *own_clouds(tmp_path, 90, *options), count=2)
     assert code and said.count("2 of 180 files cannot be read, more than 1%") == 1
     listed = (tmp_path / "run/bad_files.txt").read_text()
     assert sorted(line.split("/")[-2] for line in listed.split("\n")[:-1]) == ["flat", "round"]
@@ -99,18 +94,18 @@ def test_too_many_bad_files_of_all_processes_end_a_run_and_are_in_one_list(tmp_p
 
 
 @pytest.mark.slow
-def test_bad_files_of_all_processes_are_counted_and_too_many_end_a_measurement_with_one_sentence(tmp_path):
+def test_bad_files_of_all_processes_are_counted_and_too_many_end_a_measurement_with_one_sentence(tmp_path, launcher):
     model, out = untrained(small_set("clouds", tmp_path), tmp_path / "model"), tmp_path / "figures.json"
     clouds = write_clouds(tmp_path / "many", 90)
     measurement = ["validate.py", "--model", model, "--data.val", clouds, "--data.bad_files", "skip", "--out", out]
-    code, said = processes(*measurement)
+    code, said = launcher.run(*measurement, count=2)
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     assert code and len(errors) == 1 and "2 of 180 files cannot be read, more than 1%" in errors[0]
     listed = (tmp_path / "figures.bad_files.txt").read_text()
     assert sorted(line.split("/")[-2] for line in listed.splitlines()) == ["flat", "round"] and not out.exists()
 
     (clouds / "flat/bad.npy").unlink()
-    code, said = processes(*measurement)
+    code, said = launcher.run(*measurement, count=2)
     results = json.loads(out.read_text())
     assert code == 0 and "error" not in said
     assert (results["num_samples"], results["settings"]["num_left_out"]) == (178, 1)
@@ -125,9 +120,9 @@ def test_bad_files_of_all_processes_are_counted_and_too_many_end_a_measurement_w
         ("train.py", ["--batch_size", 20, "--data.workers", 1], "bad.npy"),  # in one, or in each another
     ],
 )
-def test_an_error_is_said_once_and_not_once_a_process(tool, more, sentence, tmp_path):
-    code, said = processes(tool, *own_clouds(tmp_path, 10, *more))
-    assert code and said.count("Traceback") == 1  # of torchrun itself
+def test_an_error_is_said_once_and_not_once_a_process(tool, more, sentence, tmp_path, launcher):
+    code, said = launcher.run(tool, *own_clouds(tmp_path, 10, *more), count=2)
+    assert code and "Traceback" not in said
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(set(errors)) == len(errors) <= 2 and all(sentence in error for error in errors)
 
