@@ -163,7 +163,7 @@ def test_a_signal_to_torchrun_ends_all_processes_after_a_step(tmp_path):
 
 
 @pytest.mark.slow
-def test_where_a_process_was_killed_all_machines_start_anew_and_end_in_the_same_weights(tmp_path):
+def test_where_a_process_was_killed_all_machines_start_anew_and_end_in_the_same_weights(tmp_path, launcher):
     """Two torchruns stand for two machines, of which one restarts a process that failed, and one has to follow."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
     torchrun = [sys.executable, "-m", "torch.distributed.run"]
@@ -172,9 +172,8 @@ def test_where_a_process_was_killed_all_machines_start_anew_and_end_in_the_same_
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
         small_run(tmp_path / name)
-    run = [*command(tmp_path / "whole")[1:], "--epochs", "6"]
-    alone = [*torchrun, "--standalone", "--nproc-per-node=2", *run]
-    subprocess.run(alone, env=environment, check=True, capture_output=True)
+    code, said = launcher.run("train.py", *command(tmp_path / "whole")[2:], "--epochs", "6", count=2)
+    assert code == 0, said
 
     run = [*command(tmp_path / "killed")[1:], "--epochs", "6"]
     reading, writing = os.pipe()

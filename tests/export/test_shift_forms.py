@@ -14,7 +14,9 @@ from zoo.export import plain_ops
 from zoo.export.clip_layout import keep_clips
 from zoo.export.eager import fast_copy
 from zoo.export.graph import onnx_bytes
+from zoo.export.shift_taps import convolve_shifts
 from zoo.export.signature import Network, signature_of
+from zoo.export.split_steps import split_steps
 from zoo.layers.temporal_shift import ClipContext, TemporalShift
 from zoo.ops import reference
 
@@ -110,6 +112,9 @@ def test_layers_see_clips_and_compute_the_same(channels: int) -> None:
     assert count(graph)["Reshape"] < unfolded
     check_computes(graph, model)
     assert not keep_clips(graph)  # nothing is folded any more
+    assert convolve_shifts(graph) == 2 and not {"Pad", "Slice"} & count(graph).keys()
+    check_computes(graph, model)
+    assert convolve_shifts(graph) == 0
 
 
 @pytest.mark.slow
@@ -128,3 +133,21 @@ def test_frames_are_flattened_without_arithmetic_of_indices() -> None:
     fast = fast_copy(model, clip)
     graph = onnx.load_from_string(onnx_bytes(Network(fast, signature_of(fast, (clip,))), (clip,))).graph
     assert not {"Gather", "Range"} & {node.op_type for node in graph.node}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "shifts"), [("mobilenetv2", 10), ("resnet50", 16), ("resnet18", 0)])
+def test_a_step_may_add_what_the_frame_before_left_in_the_place_of_putting_it_there(name: str, shifts: int) -> None:
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    model: Any = zoo.create_model(f"tsm_{name}_online", num_classes=3).eval()
+    inputs = (torch.rand(1, 3, 64, 64), *(torch.rand_like(part) for part in model.initial_state(1, 64)))
+    network = Network(fast_copy(model, inputs), signature_of(model, inputs))
+    graph = onnx.load_from_string(onnx_bytes(network, inputs))
+    before = count(graph)
+    assert split_steps(graph) == (shifts > 0)  # shifts before 3x3 convolutions stay
+    assert count(graph)["Conv"] - before["Conv"] == before["Concat"] - count(graph)["Concat"] == shifts
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = session.run(None, dict(zip(network.signature.inputs, (x.numpy() for x in inputs), strict=True)))
+    with torch.no_grad():
+        for actual, expected in zip(found, network(*inputs), strict=True):
+            torch.testing.assert_close(torch.from_numpy(actual), expected, rtol=1e-3, atol=1e-4)

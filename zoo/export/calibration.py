@@ -135,6 +135,7 @@ def calibration_inputs(network: Network, calibration: Sequence[Any]) -> list[tup
         try:
             found += _steps(network, given) if signature.is_step and len(given) == 1 else [given]
             signature.check(found[-1])
+            signature.check_values(found[-1])
         except InputError as error:
             raise InputError(f"calibration input {number} does not fit: {error}") from error
     return found

@@ -69,7 +69,7 @@ class _Cutter:
 
     def _cuts_channels(self, node: Any) -> bool:
         axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
-        known = len(node.input) == 2 and node.input[1] in self.constants
+        known = len(node.input) == 2 and node.input[1] in self.constants and node.input[0] in self.maker
         return bool(node.op_type == "Split" and axis == CHANNELS and known)
 
     def _cut(self, whole: str, sizes: tuple[int, ...]) -> list[str]:

@@ -20,6 +20,7 @@ from zoo.ops.backends import computed_by
 
 ABOUT = "zoo"  # the key under which a file says what it is
 OPSET = 18  # what the exporter itself writes
+LARGEST = 2**26  # values of a constant that is computed beforehand: weights, above all, whose shape is changed
 
 
 def exported_program(network: Network, example: Sequence[Tensor], plain: bool = True) -> Any:
@@ -60,6 +61,8 @@ def onnx_bytes(network: Network, example: Sequence[Tensor], about: str | None = 
     Raises:
         ZooError: the network cannot be exported; the text names the operator that stands in the way.
     """
+    from onnxscript import optimizer
+
     from zoo.export import onnx_ops
 
     signature = network.signature
@@ -73,11 +76,13 @@ def onnx_bytes(network: Network, example: Sequence[Tensor], about: str | None = 
                 (),
                 dynamo=True,
                 verbose=False,
+                optimize=False,
                 opset_version=OPSET,
                 input_names=list(signature.inputs),
                 output_names=list(signature.outputs),
                 custom_translation_table=onnx_ops.TABLE,
             )
+            optimizer.optimize(model.model, input_size_limit=LARGEST, output_size_limit=LARGEST)
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         lines = [line for line in str(error).splitlines() if "No ONNX function" in line or "not supported" in line]
         reason = lines[0].strip() if lines else str(error).strip().splitlines()[0]

@@ -41,6 +41,7 @@ class OptimizedModel:
         self.precision = session.precision
         self.prepare_seconds = prepare_seconds
         self.device = device
+        self._taken: list[object] = []  # sizes and types that were found right: to look again takes as long as a layer
 
     def __repr__(self) -> str:
         return f"<OptimizedModel {self._name()}, {self.runtime}, {self.precision}>"
@@ -97,7 +98,11 @@ class OptimizedModel:
         return logits, tuple(new)
 
     def _run(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        self.signature.check(inputs)
+        kinds: list[object] = [(x.shape, x.dtype) if isinstance(x, Tensor) else None for x in inputs]
+        if kinds != self._taken:
+            self.signature.check(inputs)
+            self._taken = kinds
+        self.signature.check_values(inputs)
         return self.session(*inputs)
 
     def _check_is_step(self) -> None:

@@ -41,11 +41,10 @@ class Signature:
         return "frame" in self.inputs
 
     def check(self, given: Sequence[Tensor]) -> None:
-        """Refuse tensors that the network does not take.
+        """Refuse tensors whose sizes or types the network does not take.
 
         Raises:
-            InputError: there are more or fewer, one has another shape or type, their batches differ, or a point lies
-                nowhere.
+            InputError: there are more or fewer, one has another shape or type, or their batches differ.
         """
         if len(given) != len(self.inputs):
             raise InputError(f"the model takes {', '.join(self.inputs)}: {len(self.inputs)} tensors, not {len(given)}")
@@ -65,6 +64,14 @@ class Signature:
             if tensor.is_floating_point() == name.endswith("_ids"):
                 kind = "integers" if name.endswith("_ids") else "floating point numbers"
                 raise InputError(f"{name} must hold {kind}, not {tensor.dtype}")
+
+    def check_values(self, given: Sequence[Tensor]) -> None:
+        """Refuse numbers that the network does not take.
+
+        Raises:
+            InputError: an id is none of the model's, or a point lies nowhere.
+        """
+        for name, tensor in zip(self.inputs, given, strict=True):
             if name.endswith("_ids") and self.num_ids and not ((tensor >= 0) & (tensor < self.num_ids)).all():
                 raise InputError(f"{name} must lie in 0..{self.num_ids - 1}")
             if name == "points" and not tensor[:, :3].isfinite().all():

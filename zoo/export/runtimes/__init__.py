@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from zoo.errors import ZooError
@@ -65,6 +66,13 @@ def find_runtime(name: str) -> Runtime:
         raise ZooError(f"there is no runtime {name!r}: the runtimes are {', '.join(RUNTIMES)}, or auto")
     runtime: Runtime = importlib.import_module(f"zoo.export.runtimes.{MODULES[name]}")
     return runtime
+
+
+def as_array(x: Tensor, dtype: torch.dtype) -> Any:
+    """``x`` for runtimes that take arrays of NumPy. Nothing is done in vain: a step has eleven tensors."""
+    if x.dtype is not dtype or x.requires_grad or not x.is_cpu:
+        x = x.detach().to("cpu", dtype)
+    return x.numpy()
 
 
 def missing(name: str) -> str | None:

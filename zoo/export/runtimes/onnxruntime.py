@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo.errors import CheckpointError, ZooError
 from zoo.export.graph import ABOUT, onnx_bytes
 from zoo.export.quantize import quantized_onnx, rewritten
-from zoo.export.runtimes import absent
+from zoo.export.runtimes import absent, as_array
 from zoo.export.signature import Network
 
 ERRORS_ONLY = 3
@@ -81,10 +81,7 @@ class OnnxSession:
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         """The outputs of the network."""
-        feeds = {
-            name: tensor.detach().to("cpu", dtype).numpy()
-            for (name, dtype), tensor in zip(self._inputs, inputs, strict=True)
-        }
+        feeds = {name: as_array(x, dtype) for (name, dtype), x in zip(self._inputs, inputs, strict=True)}
         try:
             return [torch.from_numpy(out) for out in self._session.run(None, feeds)]
         except _errors() as error:

@@ -17,8 +17,10 @@ from zoo.errors import CheckpointError, ZooError
 from zoo.export.clip_layout import keep_clips
 from zoo.export.graph import ABOUT
 from zoo.export.quantize import has_points, quantized_openvino
-from zoo.export.runtimes import absent
+from zoo.export.runtimes import absent, as_array
+from zoo.export.shift_taps import convolve_shifts
 from zoo.export.signature import Network
+from zoo.export.split_steps import split_steps
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # OpenVINO would choose bfloat16 by itself where it is faster
 PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "u8": "int8", "i8": "int8"}
@@ -38,7 +40,7 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     if example[0].device.type != "cpu":
         raise ZooError("the runtime openvino computes on the CPU: move model and example there with .cpu()")
     # In bfloat16 convolutions of clips are slower than those of frames, see docs/shift_forms.md.
-    model = read(network.onnx(example) if precision == "bf16" else _on_clips(network, example))
+    model = read(network.onnx(example) if precision == "bf16" else _in_its_form(network, example))
     if precision == "int8":
         model = quantized_openvino(network, model)
     floats = "bf16" if precision == "int8" and _halves(network) else precision
@@ -69,7 +71,7 @@ def write(path: Path, network: Network, example: Sequence[Tensor], about: str) -
     """See :class:`zoo.export.files.FileRuntime`."""
     import openvino
 
-    model = read(_on_clips(network, example))
+    model = read(_in_its_form(network, example))
     if network.calibration:
         model = quantized_openvino(network, model)
     model.set_rt_info(about, [ABOUT])
@@ -92,13 +94,16 @@ def load(path: Path, num_threads: int | None) -> tuple[OpenVINOSession, str | No
         raise CheckpointError(f"{path}: {error}; export it again, and keep the .bin beside it") from error
 
 
-def _on_clips(network: Network, example: Sequence[Tensor]) -> bytes:
-    """The network as an ONNX file. One that shifts frames works on clips: that is faster here, slower in others."""
+def _in_its_form(network: Network, example: Sequence[Tensor]) -> bytes:
+    """The network as an ONNX file in which shifts have the form that is fastest here, see docs/shift_forms.md."""
     import onnx
 
     content = network.onnx(example)
     model = onnx.load_from_string(content)
-    return model.SerializeToString() if keep_clips(model) else content
+    changed = split_steps(model) if network.signature.is_step else keep_clips(model)
+    if changed and not network.calibration:  # int8 has no such convolutions
+        convolve_shifts(model)
+    return model.SerializeToString() if changed else content
 
 
 def read(model: bytes | str) -> Any:
@@ -144,7 +149,6 @@ class OpenVINOSession:
         }
         types = {each.get_any_name(): _type_of(each) for each in model.inputs}
         self._inputs = [(position, name, types[name]) for position, name in enumerate(names) if name in types]
-        self._outputs = range(len(model.outputs))
         self._sizes = {name: tuple(sizes[position]) for position, name, _ in self._inputs} if sizes else None
         self._compiling = threading.Lock()
         self._compiled: dict[bool, Any] = {}  # by whether it is for these sizes
@@ -155,21 +159,19 @@ class OpenVINOSession:
         """The outputs of the network."""
         # NumPy makes copies on this thread alone; those of PyTorch spin for a while and would take the runtime's time.
         arrays = {
-            name: np.ascontiguousarray(inputs[position].detach().to("cpu", dtype).numpy())
-            for position, name, dtype in self._inputs
+            name: np.ascontiguousarray(as_array(inputs[position], dtype)) for position, name, dtype in self._inputs
         }
-        request = self._request(sized={name: array.shape for name, array in arrays.items()} == self._sizes)
+        sized = {name: array.shape for name, array in arrays.items()} == self._sizes
         try:
-            found = request.infer(arrays, share_inputs=True, share_outputs=False)
+            return [torch.from_numpy(out) for out in self._request(sized)(arrays)]
         except RuntimeError as error:
             raise _cannot("run", error) from error
-        return [torch.from_numpy(found[index]) for index in self._outputs]
 
-    def _request(self, sized: bool) -> Any:
+    def _request(self, sized: bool) -> _Request:
         if not hasattr(self._own, "requests"):
             self._own.requests = {}
         if sized not in self._own.requests:
-            self._own.requests[sized] = self._compile(sized).create_infer_request()
+            self._own.requests[sized] = _Request(self._compile(sized), list(self._sizes or ()) if sized else [])
         return self._own.requests[sized]
 
     def _compile(self, sized: bool) -> Any:
@@ -184,6 +186,38 @@ class OpenVINOSession:
                 except RuntimeError as error:
                     raise _cannot("run", error) from error
             return self._compiled[sized]
+
+
+class _Request:
+    """Calls of a compiled model, one after another.
+
+    To hand over tensors, and to get those that OpenVINO makes, takes longer than to copy what small inputs and outputs
+    hold: a step of an online model has eleven of each. So where sizes are known they stay.
+
+    Args:
+        compiled: a model of OpenVINO.
+        sized: the names of inputs that always have the sizes of the compiled model.
+    """
+
+    def __init__(self, compiled: Any, sized: Sequence[str]):
+        self._request = compiled.create_infer_request()
+        self._outputs = range(len(compiled.outputs))
+        self._kept_inputs = {name: self._request.get_tensor(name).data for name in sized}
+        self._kept_outputs = [self._request.get_output_tensor(index).data for index in self._outputs] if sized else []
+
+    def __call__(self, arrays: dict[str, Any]) -> list[Any]:
+        """The outputs, which are the caller's."""
+        import openvino
+
+        for name, array in arrays.items():
+            if name in self._kept_inputs:
+                np.copyto(self._kept_inputs[name], array)
+            else:
+                self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+        self._request.start_async()
+        self._request.wait()
+        outputs = self._kept_outputs or [self._request.get_output_tensor(index).data for index in self._outputs]
+        return [out.copy() for out in outputs]
 
 
 def _cannot(do: str, error: RuntimeError) -> ZooError:
