@@ -1,7 +1,7 @@
 """An ONNX graph of clips whose temporal shifts are depthwise convolutions over time, of three taps that are 0 or 1.
 
-That is what OpenVINO computes fastest in float32, see docs/shift_forms.md: its convolutions leave values in an order of
-their own, out of which a ``Pad`` or a ``Concat`` would have to take them.
+That is what OpenVINO computes fastest in float32 where all channels would be copied, see docs/shift_forms.md: its
+convolutions leave values in an order of their own, out of which a ``Pad`` or a ``Concat`` would have to take them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ LATER, SAME, EARLIER = 2, 1, 0  # the tap that takes the next frame, this one, o
 
 
 def convolve_shifts(model: Any) -> int:
-    """Let what puts a clip together again from channels that moved in time be a convolution over time.
+    """Let what puts a clip together again, from channels that moved in time and others that rest, be a convolution.
 
     Args:
         model: an ``onnx.ModelProto`` whose frames are clips, see :func:`zoo.export.clip_layout.keep_clips`; it changes,
@@ -35,7 +35,7 @@ def convolve_shifts(model: Any) -> int:
     count = 0
     for node in graph.node:
         clip, parts = _parts(node, maker, constants, shapes)
-        if not parts:
+        if SAME not in {tap for tap, *_ in parts}:  # where only what moves is copied, pads are faster
             continue
         taps = np.zeros((parts[-1][2], 1, 3, 1, 1), np.float32)
         for tap, begin, end in parts:
