@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine import launcher as launching
+from tests.engine.launcher import Launcher
 
 
 @pytest.fixture(scope="session")
-def launcher(tmp_path_factory) -> Iterator[launching.Launcher]:
-    """Starts tools without the seconds that imports take."""
-    with launching.launcher(tmp_path_factory.mktemp("launcher")) as started:
-        yield started
+def launcher(tmp_path_factory) -> Iterator[Launcher]:
+    """Runs tools without the seconds that imports take."""
+    launching = Launcher(tmp_path_factory.mktemp("launcher"))
+    yield launching
+    launching.end()

@@ -136,8 +136,8 @@ def two_processes(launcher, folder, name, *more):
     config = ["--model", "pointnet_sem", "--model_args", arguments, "--data.name", "tabletop", "--data.path", scenes]
     config += ["--data.num_points", 32, "--data.samples_per_scene", 2, "--epochs", 2, "--batch_size", 8]
     config += ["--optim.name", "sgd", "--optim.lr", 0.005, "--optim.grad_clip", 0, "--system.compression_warmup", 0]
-    code, said = launcher.run("train.py", *config, "--out", folder / name, *more, count=2)
-    assert code == 0, said
+    codes, said = launcher.run("train.py", *config, "--out", folder / name, *more, count=2)
+    assert codes == [0, 0], said
     with open(folder / name / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
     return rows, load_checkpoint(folder / name / "last")[0]["model"]

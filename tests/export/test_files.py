@@ -175,6 +175,7 @@ def test_what_the_model_refuses_its_file_refuses_and_threads_share_it(to, tmp_pa
     lost = points.clone()
     lost[0, 1, 7] = torch.nan
     for wrong, word in [
+        ((), "takes points, shape_ids"),
         ((points, torch.tensor([16])), "0..15"),
         ((points, torch.tensor([0.5])), "integers"),
         ((points, torch.tensor([1, 2])), "shape"),
@@ -185,11 +186,12 @@ def test_what_the_model_refuses_its_file_refuses_and_threads_share_it(to, tmp_pa
     ]:
         with pytest.raises(InputError, match=word):
             parts(*wrong)
-    clouds = [torch.rand(1, 6, 50) for _ in range(40)]
-    alone = [parts(each, ids) for each in clouds]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda each: parts(each, ids), clouds))
-    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
+    for size in ((1, 6, 50), (2, 6, 40)):  # the last is that of the example
+        clouds = [torch.rand(size) for _ in range(40)]
+        alone = [parts(each, ids.expand(size[0])) for each in clouds]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(lambda each: parts(each, ids.expand(len(each))), clouds))
+        assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
 SIGNALLED = """

@@ -69,14 +69,16 @@ class _Cutter:
 
     def _cuts_channels(self, node: Any) -> bool:
         axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
-        known = len(node.input) == 2 and node.input[1] in self.constants and node.input[0] in self.maker
+        known = len(node.input) == 2 and node.input[1] in self.constants
         return bool(node.op_type == "Split" and axis == CHANNELS and known)
 
     def _cut(self, whole: str, sizes: tuple[int, ...]) -> list[str]:
         """The parts of a tensor."""
         if whole not in self.parts:
-            maker = self.maker[whole]
-            if maker.op_type == "Conv" and _groups(maker) == 1 and maker.input[1] in self.constants:
+            maker = self.maker.get(whole)  # none of an input or a constant
+            if maker is None:
+                self.parts[whole] = self._split(whole, sizes)
+            elif maker.op_type == "Conv" and _groups(maker) == 1 and maker.input[1] in self.constants:
                 self.parts[whole] = self._cut_conv(maker, sizes)
             elif maker.op_type in ELEMENTWISE and not self._has_constants(maker):
                 self.parts[whole] = self._cut_elementwise(maker, sizes)

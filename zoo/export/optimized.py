@@ -41,7 +41,7 @@ class OptimizedModel:
         self.precision = session.precision
         self.prepare_seconds = prepare_seconds
         self.device = device
-        self._taken: list[object] = []  # sizes and types that were found right: to look again takes as long as a layer
+        self._taken: list[object] | None = None  # sizes and types that were found right the last time
 
     def __repr__(self) -> str:
         return f"<OptimizedModel {self._name()}, {self.runtime}, {self.precision}>"

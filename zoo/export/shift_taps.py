@@ -17,7 +17,7 @@ def convolve_shifts(model: Any) -> int:
 
     Args:
         model: an ``onnx.ModelProto`` whose frames are clips, see :func:`zoo.export.clip_layout.keep_clips`; it changes,
-            and computes the same.
+            and computes the same of finite numbers.
 
     Returns:
         how many shifts there were.
@@ -45,6 +45,8 @@ def convolve_shifts(model: Any) -> int:
         window: dict[str, Any] = {"kernel_shape": [3, 1, 1], "pads": [1, 0, 0, 1, 0, 0], "group": len(taps)}
         node.CopyFrom(helper.make_node("Conv", [clip, name], node.output[:], name=node.output[0], **window))
         count += 1
+    if not count:
+        return 0
     used = {name for node in graph.node for name in node.input} | {out.name for out in graph.output}
     kept = [node for node in graph.node if any(name in used for name in node.output)]
     del graph.node[:]
@@ -57,15 +59,18 @@ def _parts(
 ) -> tuple[str, list[tuple[int, int, int]]]:
     """The clip that ``node`` puts together again, and the tap, begin and end of its parts; none where it does not."""
     axis = next((each.i for each in node.attribute if each.name == "axis"), None)
+    if node.op_type != "Concat" or axis != CHANNELS:
+        return "", []
     makers = [maker.get(name) for name in node.input]
-    clip = makers[0].input[0] if makers and makers[0] is not None else ""
-    if node.op_type != "Concat" or axis != CHANNELS or len(shapes.get(clip, ())) != DIMS:
+    clip = next((each.input[0] for each in makers if each is not None and each.input), "")
+    if len(shapes.get(clip, ())) != DIMS:
         return "", []
     parts, channels = [], 0
     for each in makers:
         cut = {"Pad": _moved, "Slice": _resting}.get(each.op_type) if each is not None else None
-        known = each is not None and each.input[0] == clip and all(name in constants for name in each.input[1:] if name)
-        found = cut(each, constants, shapes[clip][CHANNELS]) if cut is not None and known else None
+        if each is None or cut is None or each.input[0] != clip or not all(n in constants for n in each.input[1:] if n):
+            return "", []
+        found = cut(each, constants, shapes[clip][CHANNELS])
         if found is None or found[1] != channels:
             return "", []
         parts.append(found)

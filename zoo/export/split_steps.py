@@ -18,7 +18,8 @@ def split_steps(model: Any) -> bool:
     """Let ``Conv(Concat(state, Slice(x)))`` be ``Conv(x) + Conv(state)``.
 
     Args:
-        model: an ``onnx.ModelProto``, which changes; it computes the same but for the order of sums.
+        model: an ``onnx.ModelProto``, which changes; it computes the same of finite numbers, but for the order of
+            sums.
 
     Returns:
         whether there was any.
@@ -39,10 +40,11 @@ def split_steps(model: Any) -> bool:
     for node in graph.node:
         put = maker.get(node.input[0]) if _is_pointwise(node, constants) else None
         cut = maker.get(put.input[1]) if put is not None and _puts_before(put, inputs) else None
-        if put is None or cut is None or uses[put.output[0]] > 1 or not _cuts_off(cut, constants, shapes):
+        weight: Any = constants.get(node.input[1]) if cut is not None else None
+        if put is None or cut is None or uses[put.output[0]] > 1 or not _cuts_off(cut, constants, shapes, weight):
             nodes.append(node)
             continue
-        moved, weight = constants[cut.input[1]].item(), constants[node.input[1]]
+        moved = constants[cut.input[1]].item()
         now = weight.copy()
         now[:, :moved] = 0
         nodes += _sum_of_two(graph, node, (cut.input[0], now), (put.input[0], weight[:, :moved]))
@@ -68,12 +70,12 @@ def _puts_before(node: Any, inputs: set[str]) -> bool:
     return node.op_type == "Concat" and axis == CHANNELS and len(node.input) == 2 and node.input[0] in inputs
 
 
-def _cuts_off(node: Any, constants: dict[str, Any], shapes: dict[str, list[int]]) -> bool:
-    """It leaves out some of the first channels, and nothing else."""
+def _cuts_off(node: Any, constants: dict[str, Any], shapes: dict[str, list[int]], weight: Any) -> bool:
+    """It leaves out some of the first of as many channels as ``weight`` is for, and nothing else."""
     if node.op_type != "Slice" or not all(name in constants for name in node.input[1:]) or node.input[0] not in shapes:
         return False
     (start, *more), (end, *_), axes, *steps = (constants[name].tolist() for name in node.input[1:])
-    to_the_last = start > 0 and end >= shapes[node.input[0]][CHANNELS] > 0
+    to_the_last = start > 0 and end >= shapes[node.input[0]][CHANNELS] == weight.shape[CHANNELS]
     return not more and axes == [CHANNELS] and to_the_last and all(step == [1] for step in steps)
 
 

@@ -100,9 +100,13 @@ def _in_its_form(network: Network, example: Sequence[Tensor]) -> bytes:
 
     content = network.onnx(example)
     model = onnx.load_from_string(content)
-    changed = split_steps(model) if network.signature.is_step else keep_clips(model)
-    if changed and not network.calibration:  # int8 has no such convolutions
-        convolve_shifts(model)
+    floats = not network.calibration  # int8 has other fast forms
+    if network.signature.is_step:
+        changed = floats and split_steps(model)
+    else:
+        changed = keep_clips(model)
+        if changed and floats:
+            convolve_shifts(model)
     return model.SerializeToString() if changed else content
 
 
@@ -158,9 +162,7 @@ class OpenVINOSession:
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         """The outputs of the network."""
         # NumPy makes copies on this thread alone; those of PyTorch spin for a while and would take the runtime's time.
-        arrays = {
-            name: np.ascontiguousarray(as_array(inputs[position], dtype)) for position, name, dtype in self._inputs
-        }
+        arrays = {name: as_array(inputs[position], dtype) for position, name, dtype in self._inputs}
         sized = {name: array.shape for name, array in arrays.items()} == self._sizes
         try:
             return [torch.from_numpy(out) for out in self._request(sized)(arrays)]
@@ -171,7 +173,7 @@ class OpenVINOSession:
         if not hasattr(self._own, "requests"):
             self._own.requests = {}
         if sized not in self._own.requests:
-            self._own.requests[sized] = _Request(self._compile(sized), list(self._sizes or ()) if sized else [])
+            self._own.requests[sized] = _Request(self._compile(sized))
         return self._own.requests[sized]
 
     def _compile(self, sized: bool) -> Any:
@@ -192,30 +194,37 @@ class _Request:
     """Calls of a compiled model, one after another.
 
     To hand over tensors, and to get those that OpenVINO makes, takes longer than to copy what small inputs and outputs
-    hold: a step of an online model has eleven of each. So where sizes are known they stay.
+    hold: a step of an online model has eleven of each. So where all sizes are known they stay.
 
     Args:
         compiled: a model of OpenVINO.
-        sized: the names of inputs that always have the sizes of the compiled model.
     """
 
-    def __init__(self, compiled: Any, sized: Sequence[str]):
+    def __init__(self, compiled: Any):
         self._request = compiled.create_infer_request()
         self._outputs = range(len(compiled.outputs))
-        self._kept_inputs = {name: self._request.get_tensor(name).data for name in sized}
-        self._kept_outputs = [self._request.get_output_tensor(index).data for index in self._outputs] if sized else []
+        self._kept_inputs: dict[str, Any] = {}
+        self._kept_outputs: list[Any] = []
+        if all(each.partial_shape.is_static for each in (*compiled.inputs, *compiled.outputs)):
+            names = [each.get_any_name() for each in compiled.inputs]
+            self._kept_inputs = {name: self._request.get_tensor(name).data for name in names}
+            self._kept_outputs = [self._request.get_output_tensor(index).data for index in self._outputs]
 
     def __call__(self, arrays: dict[str, Any]) -> list[Any]:
         """The outputs, which are the caller's."""
         import openvino
 
+        shared = []  # which have to live for as long as it computes
         for name, array in arrays.items():
             if name in self._kept_inputs:
                 np.copyto(self._kept_inputs[name], array)
             else:
-                self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
-        self._request.start_async()
-        self._request.wait()
+                shared.append(np.ascontiguousarray(array))
+                self._request.set_tensor(name, openvino.Tensor(shared[-1], shared_memory=True))
+        try:
+            self._request.start_async()
+        finally:  # also where a signal ends the program's patience: what runs writes here
+            self._request.wait()
         outputs = self._kept_outputs or [self._request.get_output_tensor(index).data for index in self._outputs]
         return [out.copy() for out in outputs]
 

@@ -85,10 +85,12 @@ Tensor three_interpolate(Tensor features, Tensor indices, Tensor weights) {
         const int64_t cloud = slab / channels * neighbors * count;
         const T* row = data<T>(features) + slab * num_centers;
         const Wide<T>* table;
-        if constexpr (is_wide)
+        if constexpr (is_wide) {
           table = row;
-        else
-          convert(wide.data(), row, num_centers), table = wide.data();
+        } else {
+          convert(wide.data(), row, num_centers);
+          table = wide.data();
+        }
         gather_weighted<neighbors>(mutable_data<T>(out) + slab * count, table, data<int32_t>(indices) + cloud,
                                    data<Wide<T>>(weights) + cloud, count);
       }

@@ -43,7 +43,7 @@ struct ShiftedFrames {
   // if so where channel `c` of the first one is.
   bool in_one_piece(const Share<T>& share, int64_t begin, int64_t end, int64_t c, T** at) const {
     *at = share.data + (begin + share.offset * pixels) * share.channels + c;
-    if (share.offset == 0) return true;  // most are: divisions would take a good part of the time of a tile
+    if (share.offset == 0) return true;  // most are, and need no division
     const int64_t first = begin / pixels;
     const int64_t last = end <= (first + 1) * pixels ? first : (end - 1) / pixels;
     int64_t there = 0;
