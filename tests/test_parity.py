@@ -5,6 +5,8 @@ import torch
 
 import zoo
 from tests.parity import fixtures
+from zoo.export.eager import fast_copy
+from zoo.layers.shifted_conv import ShiftedPointwiseConv
 
 POINT_MODELS = {
     "shapenet_pvcnn_c0p25": "pvcnn_part_c0p25",
@@ -37,6 +39,19 @@ def test_online_model_steps(tmp_path):
             logits.append(step[0])
         fixtures.assert_agrees(torch.stack(logits), fixture["logits"])
         torch.testing.assert_close(model(clip)[0], torch.stack(logits).mean(0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tsm_resnet50_8f_kinetics400", "tsm_mobilenetv2_8f_kinetics400"])
+def test_clip_models_whose_shifts_move_nothing(name, tmp_path):
+    fixture = fixtures.load(name)
+    path = fixtures.write_checkpoint(fixture, tmp_path)
+    model = zoo.create_model(name.split("_8f")[0], checkpoint=path, num_classes=400, num_frames=8).eval()
+    clip = fixtures.make_input(fixture)
+    fast = fast_copy(model, clip)
+    assert any(isinstance(module, ShiftedPointwiseConv) for module in fast.modules())
+    with torch.inference_mode():
+        fixtures.assert_agrees(fast(clip), fixture["logits"])
 
 
 @pytest.mark.parametrize("name", POINT_MODELS)

@@ -136,13 +136,19 @@ def test_clouds_that_touch_the_border(always_sparse: None) -> None:
 
 
 @native_only
-def test_the_cheaper_way_is_taken_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cheaper_way_is_taken_and_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "zoo")
     layer = sparse_voxel_branches(PVConv(8, 8, 16).eval().requires_grad_(False))
     features, points = torch.randn(1, 8, 50), torch.randn(1, 3, 50)
     for cost, way in ((1e-9, "sparse"), (1.0, "dense")):
         monkeypatch.setattr(sparse_pvconv, "measure", lambda *_, cost=cost: Costs(1e-3, ((0, 0.0), (1, cost))))
-        layer(features, points)
+        caplog.clear()
+        for _ in range(3):
+            layer(features, points)
         assert layer.choice.sparse == (way == "sparse") and f"{way} (" in repr(layer) and "1.0 ms dense" in repr(layer)
+        assert caplog.text.count("voxel branch of") == caplog.text.count(f"R = 16: {way} (") == 1
 
 
 @native_only

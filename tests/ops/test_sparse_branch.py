@@ -103,7 +103,7 @@ def test_any_share_of_the_voxels_may_be_occupied(module: ModuleType, data: st.Da
 
 @modules
 @pytest.mark.parametrize("resolution", [1, 2, 3, 4, 33, 65])
-def test_every_voxel_may_be_occupied(module: ModuleType, resolution: int) -> None:
+def test_voxels_all_over_the_grid_may_be_occupied(module: ModuleType, resolution: int) -> None:
     axis = torch.linspace(0, resolution - 1, min(resolution, 6)).round()
     at = torch.cartesian_prod(axis, axis, axis).T.unsqueeze(0)
     plan = ops.VoxelPlan(resolution, at, *reference.voxel_index(at.int(), resolution))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,6 +17,8 @@ from zoo.layers.pvconv import PVConv, SqueezeExcitation3d
 from zoo.layers.replace import replace_modules
 from zoo.layers.sparse_costs import dense_branch, measure, products
 from zoo.ops.autocast import is_autocast
+
+log = logging.getLogger("zoo")
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,11 @@ class SparsePVConv(nn.Module):
     def voxel_branch(self, features: Tensor, plan: ops.VoxelPlan) -> Tensor:
         """Features [B, C, N] of a plan's points to [B, C', N], the cheaper way."""
         dtype = torch.get_autocast_dtype(features.device.type) if is_autocast(features) else features.dtype
-        choice = self.choice
+        choice, before = self.choice, self.choice
         if not torch.compiler.is_compiling():
             choice = self.choice = self._choose(features, plan, dtype)
+            if (choice.sparse, choice.seconds is None) != (before.sparse, before.seconds is None):
+                log.info("voxel branch of %s channels, R = %d: %s", self.channels, self.resolution, choice)
         if not choice.sparse:  # of this batch: another thread may have noted down another by now
             return dense_branch(features, plan, self.dense_layers)
         return self.sparse_branch(features.to(dtype), plan)
