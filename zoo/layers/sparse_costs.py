@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from zoo import ops
 
 SIDE = 16  # of the grid that is measured on: a voxel of a larger one takes as long where as many are occupied
-DENSE_SIDE = 32  # of that of dense convolutions, which take longer for a voxel of a small grid
 POINTS = (32, 1024)  # on a sphere, after a single one, and before one in every voxel
 RUNS = 5
 
@@ -91,9 +90,8 @@ def measure(
     spheres = [F.normalize(torch.randn(1, 3, count, generator=generator), dim=1) for count in POINTS]
     axis = torch.linspace(-1, 1, side + 1)  # both of its ends are in voxels of others
     full = torch.cartesian_prod(axis, axis, axis).T.unsqueeze(0)
-    large = min(resolution, DENSE_SIDE)
-    plan, features = ops.voxel_plan(spheres[0], large, normalize=False), rand(1, first, POINTS[0])
-    dense = _seconds(lambda: dense_branch(features, plan, layers)) * (resolution / large) ** 3
+    plan, features = ops.voxel_plan(full, side, normalize=False), rand(1, first, full.shape[2])
+    dense = _seconds(lambda: dense_branch(features, plan, layers)) * (resolution / side) ** 3
     scale = ((3 * resolution - 2) / (3 * side - 2)) ** 3  # of the neighbours inside of a full grid
     timed = [time_sparse(torch.zeros(1, 3, 1)), *(time_sparse(points, scale) for points in (*spheres, full))]
     counts, seconds = zip(*sorted(timed), strict=True)
