@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from zoo.export.onnx_graph import shapes_of
+
 FRAMES = (0, 1, 3, 4)  # which dimension of a clip [B, C, T, H, W] each of [B*T, C, H, W] is; 0 is two of them
 UNFOLDED = (0, 2, 1, 3, 4)  # and of [B, T, C, H, W]
 TIME = 2
@@ -62,10 +64,7 @@ class _ClipWriter:
 
         self.constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
         self.inputs = {each.name for each in graph.input}
-        self.shapes = {
-            each.name: [size.dim_value for size in each.type.tensor_type.shape.dim]  # 0 for one that may be any
-            for each in (*graph.input, *graph.value_info)
-        }
+        self.shapes = shapes_of(graph)
         self.layouts: dict[str, tuple[int, ...]] = {}
         self.clips: dict[str, str] = {}
         self.nodes: list[Any] = []

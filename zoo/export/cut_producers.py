@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from typing import Any
 
+from zoo.export.onnx_graph import integer
+
 CHANNELS = 1
 ELEMENTWISE = ("Add", "Relu", "Clip")
 
@@ -68,9 +70,8 @@ class _Cutter:
         return len(splits) - kept
 
     def _cuts_channels(self, node: Any) -> bool:
-        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
         known = len(node.input) == 2 and node.input[1] in self.constants
-        return bool(node.op_type == "Split" and axis == CHANNELS and known)
+        return bool(node.op_type == "Split" and integer(node, "axis", 0) == CHANNELS and known)
 
     def _cut(self, whole: str, sizes: tuple[int, ...]) -> list[str]:
         """The parts of a tensor."""
@@ -78,7 +79,7 @@ class _Cutter:
             maker = self.maker.get(whole)  # none of an input or a constant
             if maker is None:
                 self.parts[whole] = self._split(whole, sizes)
-            elif maker.op_type == "Conv" and _groups(maker) == 1 and maker.input[1] in self.constants:
+            elif maker.op_type == "Conv" and integer(maker, "group", 1) == 1 and maker.input[1] in self.constants:
                 self.parts[whole] = self._cut_conv(maker, sizes)
             elif maker.op_type in ELEMENTWISE and not self._has_constants(maker):
                 self.parts[whole] = self._cut_elementwise(maker, sizes)
@@ -153,7 +154,3 @@ class _Cutter:
             if id(node) not in done:
                 done.add(id(node))
                 yield node
-
-
-def _groups(conv: Any) -> int:
-    return next((int(attribute.i) for attribute in conv.attribute if attribute.name == "group"), 1)

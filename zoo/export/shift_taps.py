@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from zoo.export.onnx_graph import integer, shapes_of
+
 CHANNELS, TIME, DIMS = 1, 2, 5  # of clips [B, C, T, H, W]
 LATER, SAME, EARLIER = 2, 1, 0  # the tap that takes the next frame, this one, or the one before
 
@@ -28,10 +30,7 @@ def convolve_shifts(model: Any) -> int:
     graph = model.graph
     constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     maker = {out: node for node in graph.node for out in node.output}
-    shapes = {
-        each.name: [size.dim_value for size in each.type.tensor_type.shape.dim]
-        for each in shape_inference.infer_shapes(model).graph.value_info
-    }
+    shapes = shapes_of(shape_inference.infer_shapes(model).graph)
     count = 0
     for node in graph.node:
         clip, parts = _parts(node, maker, constants, shapes)
@@ -58,8 +57,7 @@ def _parts(
     node: Any, maker: dict[str, Any], constants: dict[str, Any], shapes: dict[str, list[int]]
 ) -> tuple[str, list[tuple[int, int, int]]]:
     """The clip that ``node`` puts together again, and the tap, begin and end of its parts; none where it does not."""
-    axis = next((each.i for each in node.attribute if each.name == "axis"), None)
-    if node.op_type != "Concat" or axis != CHANNELS:
+    if node.op_type != "Concat" or integer(node, "axis", 0) != CHANNELS:
         return "", []
     makers = [maker.get(name) for name in node.input]
     clip = next((each.input[0] for each in makers if each is not None and each.input), "")

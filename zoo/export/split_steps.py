@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from zoo.export.onnx_graph import integer, shapes_of
+
 CHANNELS = 1
 
 
@@ -27,10 +29,7 @@ def split_steps(model: Any) -> bool:
     from onnx import numpy_helper, shape_inference
 
     graph = model.graph
-    shapes = {
-        each.name: [size.dim_value for size in each.type.tensor_type.shape.dim]
-        for each in shape_inference.infer_shapes(model).graph.value_info
-    }
+    shapes = shapes_of(shape_inference.infer_shapes(model).graph)
     constants = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     maker = {out: node for node in graph.node for out in node.output}
     inputs = {each.name for each in graph.input}
@@ -60,14 +59,17 @@ def _is_pointwise(node: Any, constants: dict[str, Any]) -> bool:
     """It is a 1x1 convolution of all channels, with weights that are known."""
     if node.op_type != "Conv" or node.input[1] not in constants:
         return False
-    groups = next((each.i for each in node.attribute if each.name == "group"), 1)
-    return groups == 1 and constants[node.input[1]].shape[2:] == (1, 1)
+    return integer(node, "group", 1) == 1 and constants[node.input[1]].shape[2:] == (1, 1)
 
 
 def _puts_before(node: Any, inputs: set[str]) -> bool:
     """It puts an input of the graph before some channels."""
-    axis = next((each.i for each in node.attribute if each.name == "axis"), None)
-    return node.op_type == "Concat" and axis == CHANNELS and len(node.input) == 2 and node.input[0] in inputs
+    return (
+        node.op_type == "Concat"
+        and integer(node, "axis", 0) == CHANNELS
+        and len(node.input) == 2
+        and node.input[0] in inputs
+    )
 
 
 def _cuts_off(node: Any, constants: dict[str, Any], shapes: dict[str, list[int]], weight: Any) -> bool:
