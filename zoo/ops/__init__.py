@@ -2,6 +2,7 @@
 
 from zoo.ops.backends import backend
 from zoo.ops.branch import VoxelBranch, voxel_branch
+from zoo.ops.mobilenet import mobilenet_features, online_mobilenet_features
 from zoo.ops.plan import VoxelPlan, voxel_plan
 from zoo.ops.points import (
     avg_voxelize,
@@ -25,6 +26,8 @@ __all__ = [
     "furthest_point_sample",
     "gather_points",
     "group_points",
+    "mobilenet_features",
+    "online_mobilenet_features",
     "online_pointwise_conv",
     "online_shift",
     "shifted_pointwise_conv",

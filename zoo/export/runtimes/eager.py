@@ -9,9 +9,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from zoo import ops
 from zoo.errors import ZooError
 from zoo.export.quantize_torch import QuantizedGraph
 from zoo.export.signature import Network
+from zoo.layers.fused_mobilenet import fuse_mobilenet
 from zoo.layers.pvconv import PVConv
 from zoo.layers.shared_mlp import use_pointwise_products
 from zoo.layers.sparse_pvconv import sparse_voxel_branches
@@ -24,12 +26,19 @@ def lack() -> None:
 
 
 def prepare(network: Network, example: Sequence[Tensor], precision: str, num_threads: int | None) -> EagerSession:
-    """See :class:`zoo.export.runtimes.Runtime`; on a CPU, point-voxel convolutions skip empty voxels where it pays."""
+    """See :class:`zoo.export.runtimes.Runtime`.
+
+    On a CPU a MobileNetV2 is one operator, and point-voxel convolutions skip empty voxels where it pays.
+    """
     is_cpu = example[0].device.type == "cpu"
     if precision != "int8":
+        if is_cpu and computes_mobilenets(precision):
+            fused = copy.deepcopy(network).eval()  # other runtimes share what was given
+            if fuse_mobilenet(fused.model, TYPES[precision]):
+                return EagerSession(as_precision(fused, precision), precision, num_threads, torch.contiguous_format)
         network = as_precision(network, precision)
         if is_cpu and any(isinstance(module, PVConv) for module in network.modules()):
-            network = copy.deepcopy(network).eval()  # other runtimes share what was given
+            network = copy.deepcopy(network).eval()
             sparse_voxel_branches(network)
             use_pointwise_products(network)
         return EagerSession(network, precision, num_threads)
@@ -39,6 +48,12 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     if graph.precision != precision:
         raise ZooError("torchao has integers for 2D convolutions and linear layers alone: use the runtime openvino")
     return EagerSession(graph, precision, num_threads)
+
+
+def computes_mobilenets(precision: str) -> bool:
+    """Whether the operator for a whole MobileNetV2 pays here: in bfloat16 where there are units for its products."""
+    has_units = bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+    return ops.backend() == "native" and (precision == "fp32" or (precision == "bf16" and has_units))
 
 
 class EagerSession:

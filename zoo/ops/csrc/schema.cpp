@@ -21,6 +21,14 @@ STABLE_TORCH_LIBRARY(zoo, m) {
       "online_pointwise_conv(Tensor x, Tensor past, Tensor weight, Tensor? bias, float low, float high) "
       "-> (Tensor, Tensor)");
 
+  // MobileNetV2 up to its pooling, of clips and of streams, by weights that zoo/ops/mobilenet.py has packed.
+  m.def(
+      "mobilenet_features(Tensor frames, Tensor[] weights, int[] layout, int stem_stride, float limit, bool same, "
+      "int num_frames, int shift_div, int first, int second) -> Tensor");
+  m.def(
+      "online_mobilenet_features(Tensor frames, Tensor[] past, Tensor[] weights, int[] layout, int stem_stride, "
+      "float limit, bool same) -> Tensor[]");
+
   m.def("voxel_plan(Tensor coords, Tensor mean, int resolution, bool normalize) -> (Tensor, Tensor, Tensor)");
   m.def("voxel_index(Tensor coords, int resolution) -> (Tensor, Tensor)");
   m.def("avg_voxelize(Tensor features, Tensor voxels, Tensor counts) -> Tensor");

@@ -21,7 +21,8 @@ template <typename W>
 using Pieces = std::array<Piece<W>, most_pieces>;
 
 // c[i][j] = by_row[i], or by_col[j] where there is none, + the sum over p of a[i][p] b[p][j], within [low, high], where
-// `a` is the pieces side by side. The rows of `b` lie `b_step` apart, and those of `c` `c_step`.
+// `a` is the pieces side by side. The rows of `b` lie `b_step` apart, and those of `c` `c_step`; the columns of `b` lie
+// side by side, or, where they come in blocks of a register each, the blocks `b_block` apart.
 template <typename W>
 struct DenseTile {
   Pieces<W> pieces;
@@ -32,14 +33,16 @@ struct DenseTile {
   const W *by_row, *by_col;
   W low, high;
   bool by_columns = false;
+  int64_t b_block = 0;
   bool onto = false;           // what is in c counts instead of by_row and by_col
-  const char* soon = nullptr;  // memory that is read next, of which a line comes with every step of the sum
+  const char* soon = nullptr;  // memory that is read next, of which a piece comes with every step of the sum
+  int64_t soon_step = 0;
 };
 
 // What the machine multiplies best: tiles of so many rows and columns, and of half the columns for what is left over.
 template <typename W>
 struct TileProduct {
-  int64_t rows, cols;
+  int64_t rows, cols, lanes;
   void (*multiply)(const DenseTile<W>&);
   const TileProduct* half;
 
@@ -80,7 +83,8 @@ inline __attribute__((always_inline)) void multiply_tile(const DenseTile<W>& til
     for (int j = 0; j < bytes * vectors; j += 64)
       __builtin_prefetch(reinterpret_cast<char*>(tile.c + i * tile.c_step) + j, 1);
   const W* b = tile.b;
-  const int64_t b_step = tile.b_step, soon_step = tile.soon == nullptr ? 0 : rows * sizeof(W);
+  const int64_t b_step = tile.b_step, b_block = tile.b_block == 0 ? lanes : tile.b_block,
+                soon_step = tile.soon == nullptr ? 0 : tile.soon_step;
   const char* soon = tile.soon == nullptr ? reinterpret_cast<const char*>(b) : tile.soon;
   for (const Piece<W>& piece : tile.pieces) {
     if (piece.a == nullptr) {
@@ -94,7 +98,7 @@ inline __attribute__((always_inline)) void multiply_tile(const DenseTile<W>& til
       soon += soon_step;
       Vec right[vectors];
 #pragma GCC unroll 4
-      for (int j = 0; j < vectors; ++j) right[j] = *reinterpret_cast<const Anywhere*>(b + j * lanes);
+      for (int j = 0; j < vectors; ++j) right[j] = *reinterpret_cast<const Anywhere*>(b + j * b_block);
 #pragma GCC unroll 16
       for (int i = 0; i < rows; ++i) {
         const W left = by_columns ? a[i] : a[i * a_step];
@@ -122,16 +126,17 @@ inline __attribute__((always_inline)) void multiply_tile(const DenseTile<W>& til
     for (int j = 0; j < vectors; ++j) *reinterpret_cast<Anywhere*>(tile.c + i * tile.c_step + j * lanes) = sums[i][j];
 }
 
-#define ZOO_TILE(name, target, bytes, rows, vectors, half) \
-  template <typename W>                                    \
-  target void name(const DenseTile<W>& tile) {             \
-    if (tile.by_columns)                                   \
-      multiply_tile<W, bytes, rows, vectors, true>(tile);  \
-    else                                                   \
-      multiply_tile<W, bytes, rows, vectors, false>(tile); \
-  }                                                        \
-  template <typename W>                                    \
-  constexpr TileProduct<W> name##_product{rows, vectors * bytes / static_cast<int>(sizeof(W)), name<W>, half};
+#define ZOO_TILE(name, target, bytes, rows, vectors, half)                                     \
+  template <typename W>                                                                        \
+  target void name(const DenseTile<W>& tile) {                                                 \
+    if (tile.by_columns)                                                                       \
+      multiply_tile<W, bytes, rows, vectors, true>(tile);                                      \
+    else                                                                                       \
+      multiply_tile<W, bytes, rows, vectors, false>(tile);                                     \
+  }                                                                                            \
+  template <typename W>                                                                        \
+  constexpr TileProduct<W> name##_product{rows, vectors * bytes / static_cast<int>(sizeof(W)), \
+                                          bytes / static_cast<int>(sizeof(W)), name<W>, half};
 
 // As many sums as the registers hold.
 ZOO_TILE(tile_16, , 16, 6, 2, nullptr)

@@ -93,6 +93,7 @@ void multiply(const ShiftedFrames<T>& out, const ShiftedFrames<const T>& x, cons
   empty.tile.b_step = product.cols;
   empty.tile.low = static_cast<W>(low);
   empty.tile.high = static_cast<W>(high);
+  empty.tile.soon_step = product.rows * sizeof(W);
   if (x.channels_last) {
     // Rows are pixels: as many tiles of them at a time as stay in the second cache, and the more of them the larger the
     // weight, which every block reads as a whole.

@@ -1,0 +1,247 @@
+// A block of MobileNetV2 on shifted frames: what lies between its convolutions, which is several times what goes in and
+// comes out, is computed some rows at a time and stays in the caches.
+#pragma once
+
+#include <optional>
+
+#include "depthwise.h"
+#include "packed_product.h"
+#include "shifted_frames.h"
+
+namespace zoo {
+
+// How a convolution of 3x3 goes over an image.
+struct Window {
+  static constexpr int64_t side = 3;
+  int64_t height, width, stride, top, left;  // of the image, and what is beyond its borders
+
+  Window(int64_t height, int64_t width, int64_t stride, bool same)
+      : height(height),
+        width(width),
+        stride(stride),
+        top(before(height, stride, same)),
+        left(before(width, stride, same)) {}
+  int64_t out_height() const { return (height + stride - 1) / stride; }
+  int64_t out_width() const { return (width + stride - 1) / stride; }
+  int64_t out_pixels() const { return out_height() * out_width(); }
+
+ private:
+  // One pixel on either side, or as much as TensorFlow's "SAME" puts before the image.
+  static int64_t before(int64_t size, int64_t stride, bool same) {
+    return same ? std::max<int64_t>(0, ((size + stride - 1) / stride - 1) * stride + side - size) / 2 : 1;
+  }
+};
+
+// Windows of `count` rows that lie in `rows`, or nowhere: [width, stride], of every row three values, and zeros from
+// there on. `wide` is room for as many.
+template <typename T>
+ZOO_SIMD void gather_windows(T* to, float* wide, int64_t stride, const float* const* rows, int64_t count,
+                             const Window& window, int64_t width) {
+  constexpr int64_t side = Window::side, more = side + 1;
+  const int64_t depth = count * side;
+  float* pixel = wide;
+  if constexpr (std::is_same_v<T, float>) pixel = to;
+  float* const begin = pixel;
+  std::fill_n(begin, width * stride, 0.0f);
+  for (int64_t x = 0; x < width; ++x, pixel += stride) {
+    const int64_t left = x * window.stride - window.left;
+    float* values = pixel;
+    if (left >= 0 && left + more <= window.width && depth < stride) {
+      // Four are as cheap as three; what comes next overwrites the fourth.
+      for (int64_t r = 0; r < count; ++r, values += side)
+        for (int64_t i = 0; i < more; ++i) values[i] = rows[r] == nullptr ? 0 : rows[r][left + i];
+      pixel[depth] = 0;
+      continue;
+    }
+    for (int64_t r = 0; r < count; ++r, values += side)
+      for (int64_t i = std::max<int64_t>(0, -left); i < std::min(side, window.width - left); ++i)
+        if (rows[r] != nullptr) values[i] = rows[r][left + i];
+  }
+  if constexpr (!std::is_same_v<T, float>)
+    for (int64_t i = 0; i < width * stride; ++i) to[i] = rounded<T>(begin[i]);
+}
+
+// What a 1x1 convolution multiplies: the pixels of shifted frames; or, for the stem, the windows of images [F, C, H,
+// W].
+template <typename T>
+struct Source {
+  ShiftedFrames<const T> frames;
+  int64_t depth;  // values of a pixel, or of a window
+  std::optional<Window> window;
+  const float* images = nullptr;
+
+  // Rows [y0, y1) of frame `f`, pixel by pixel, `stride` apart, with zeros from `depth` on.
+  void gather(T* to, int64_t stride, int64_t f, int64_t y0, int64_t y1, int64_t width) const {
+    if (!window) {
+      const int64_t first = f * frames.pixels + y0 * width;
+      gather_pixels(to, stride, frames, first, first + (y1 - y0) * width, 0, stride);
+      return;
+    }
+    const int64_t count = depth / Window::side, height = window->height;
+    std::vector<const float*> rows(count);
+    std::vector<float> wide(std::is_same_v<T, float> ? 0 : width * stride);
+    for (int64_t y = y0; y < y1; ++y) {
+      for (int64_t r = 0; r < count; ++r) {  // three of every channel
+        const int64_t in_y = y * window->stride - window->top + r % Window::side;
+        const bool inside = in_y >= 0 && in_y < height;
+        rows[r] = inside ? images + ((f * count + r) / Window::side * height + in_y) * window->width : nullptr;
+      }
+      gather_windows(to + (y - y0) * width * stride, wide.data(), stride, rows.data(), count, *window, width);
+    }
+  }
+};
+
+template <typename T>
+struct Block {
+  Source<T> source;
+  Window window;                                  // of the depthwise convolution
+  int64_t middle, out_channels;                   // between the convolutions, and of the result
+  const T *expand = nullptr, *project = nullptr;  // packed
+  const float *expand_bias = nullptr, *depthwise = nullptr, *depthwise_bias = nullptr, *project_bias = nullptr;
+  float limit;                  // of the activations
+  const T* residual = nullptr;  // that is added to the result
+  T* out = nullptr;
+  int64_t slices = 1, slice = 0;  // of the channels in the middle
+  int64_t chunks = 1, rows = 1;   // of the result's rows, and how many of a chunk are made at a time
+  float* partial = nullptr;       // [slices, pixels, columns]: the sums of each slice
+
+  int64_t frames() const { return source.frames.count; }
+  int64_t tasks() const { return frames() * slices * chunks; }
+  int64_t pixels() const { return frames() * window.out_pixels(); }
+  int64_t columns() const { return round_up(out_channels, lanes); }
+
+  // Of few pixels every thread takes some channels, and so reads the weights of those alone; of many, some rows.
+  void share_out(int64_t threads) {
+    constexpr int64_t few = 28 * 28, least_slice = 64, most_values = 1 << 16;
+    const int64_t count = std::max<int64_t>(1, frames()), height = window.out_height();
+    const int64_t share = (threads + count - 1) / count;
+    const bool by_channels = window.out_pixels() <= few;
+    if (by_channels) slices = std::clamp<int64_t>(middle / least_slice, 1, share);
+    slice = round_up((middle + slices - 1) / slices, depth_step<T>);
+    slices = (middle + slice - 1) / slice;
+    chunks = std::min(height, by_channels ? std::max<int64_t>(1, share / slices) : share);
+    rows = std::max<int64_t>(1, (most_values / (window.width * slice) - 2) / window.stride);
+  }
+};
+
+// What a thread works in, and which rows are expanded there.
+template <typename T>
+struct Rooms {
+  std::vector<T> pixels, products;
+  std::vector<float> expanded, sums;
+  int64_t first = 0, last = 0;
+
+  template <typename V>
+  static auto* grown(V& values, int64_t count) {
+    if (static_cast<int64_t>(values.size()) < count) values.resize(count);
+    return values.data();
+  }
+};
+
+// Some rows of the result of one frame, as far as some of the channels in the middle have a part in it.
+struct Part {
+  int64_t frame, y0, y1, c0, c1;
+};
+
+// Rows of the expanded image that the part reads, [rows, width, c1 - c0]; those of the part before are not made again.
+template <typename T>
+const float* expand(const Block<T>& block, const Part& part, Rooms<T>& rooms) {
+  const Window& window = block.window;
+  const int64_t slice = part.c1 - part.c0, row = window.width * slice;
+  const int64_t first = std::max<int64_t>(0, part.y0 * window.stride - window.top);
+  const int64_t last = std::min(window.height, (part.y1 - 1) * window.stride - window.top + Window::side);
+  float* expanded = rooms.grown(rooms.expanded, (last - first) * row + most_rows * slice);
+  int64_t from = first;
+  if (rooms.first <= first && rooms.last > first) {
+    from = std::min(rooms.last, last);
+    std::memmove(expanded, expanded + (first - rooms.first) * row, (from - first) * row * sizeof(float));
+  }
+  rooms.first = first;
+  rooms.last = last;
+  const int64_t count = (last - from) * window.width, depth = round_up(block.source.depth, depth_step<T>);
+  T* pixels = rooms.grown(rooms.pixels, (count + most_rows) * depth);
+  block.source.gather(pixels, depth, part.frame, from, last, window.width);
+  multiply_packed(PackedProduct<T>{pixels, depth, count, depth, block.expand + part.c0 * depth, depth * lanes, slice,
+                                   block.expand_bias + part.c0, expanded + (from - first) * row, slice, 0,
+                                   block.limit});
+  return expanded;
+}
+
+// The sums of a part, [pixels, columns].
+template <typename T>
+float* sum_up(const Block<T>& block, const Part& part, Rooms<T>& rooms) {
+  const Window& window = block.window;
+  const float* expanded = expand(block, part, rooms);
+  const int64_t slice = part.c1 - part.c0, width = window.out_width(), pixels = (part.y1 - part.y0) * width;
+  T* products = rooms.grown(rooms.products, (pixels + most_rows) * slice);
+  DepthwiseRow<T> row{};
+  row.pixel = row.out_pixel = row.channels = slice;
+  row.width = window.width;
+  row.out_width = width;
+  row.stride = window.stride;
+  row.left = window.left;
+  row.weights = block.depthwise + part.c0;
+  row.tap = block.middle;
+  row.bias = block.depthwise_bias + part.c0;
+  row.high = block.limit;
+  row.clamped = !PackedProduct<T>::clamps;
+  row.out = products;
+  const auto convolve = depthwise_row<T>();
+  for (int64_t y = part.y0; y < part.y1; ++y, row.out += width * slice) {
+    for (int dy = 0; dy < Window::side; ++dy) {
+      const int64_t in = y * window.stride - window.top + dy;
+      row.rows[dy] = in < 0 || in >= window.height ? nullptr : expanded + (in - rooms.first) * window.width * slice;
+    }
+    convolve(row);
+  }
+  const int64_t columns = block.columns();
+  float* sums = rooms.grown(rooms.sums, (pixels + most_rows) * columns);
+  const float* bias = block.project_bias + (part.c0 == 0 ? 0 : columns);  // zeros follow it
+  multiply_packed(PackedProduct<T>{products, slice, pixels, slice, block.project + part.c0 * lanes,
+                                   block.middle * lanes, columns, bias, sums, columns});
+  return sums;
+}
+
+// Sums [count, columns] of so many slices, `apart`, to pixels [count, channels] that follow each other.
+template <typename T>
+ZOO_SIMD void finish(T* __restrict out, const T* __restrict residual, float* __restrict sums, int64_t slices,
+                     int64_t apart, int64_t count, int64_t channels, int64_t columns) {
+  for (int64_t s = 1; s < slices; ++s)
+    for (int64_t i = 0; i < count * columns; ++i) sums[i] += sums[s * apart + i];
+  for (int64_t i = 0; i < count; ++i, out += channels, sums += columns)
+    if (residual == nullptr) {
+      for (int64_t c = 0; c < channels; ++c) out[c] = rounded<T>(sums[c]);
+    } else {
+      for (int64_t c = 0; c < channels; ++c) out[c] = rounded<T>(sums[c] + widened(residual[c]));
+      residual += channels;
+    }
+}
+
+// Pixels [m, m + count) of the result, from their sums.
+template <typename T>
+void put(const Block<T>& block, int64_t m, int64_t count, float* sums) {
+  const int64_t at = m * block.out_channels, columns = block.columns();
+  finish(block.out + at, block.residual == nullptr ? nullptr : block.residual + at, sums, block.slices,
+         block.pixels() * columns, count, block.out_channels, columns);
+}
+
+// One of the tasks of a block: a chunk of the rows of a frame, and a slice of the channels.
+template <typename T>
+void run_task(const Block<T>& block, Rooms<T>& rooms, int64_t task) {
+  const int64_t frame = task / (block.slices * block.chunks), s = task / block.chunks % block.slices;
+  const int64_t chunk = task % block.chunks, height = block.window.out_height(), width = block.window.out_width();
+  const int64_t c0 = s * block.slice, c1 = std::min(c0 + block.slice, block.middle);
+  const int64_t end = height * (chunk + 1) / block.chunks;
+  rooms.last = 0;
+  for (int64_t y = height * chunk / block.chunks; y < end; y += block.rows) {
+    const Part part{frame, y, std::min(y + block.rows, end), c0, c1};
+    const int64_t m = frame * block.window.out_pixels() + y * width, count = (part.y1 - y) * width;
+    float* sums = sum_up(block, part, rooms);
+    if (block.slices == 1)
+      put(block, m, count, sums);
+    else
+      std::copy_n(sums, count * block.columns(), block.partial + (s * block.pixels() + m) * block.columns());
+  }
+}
+
+}  // namespace zoo

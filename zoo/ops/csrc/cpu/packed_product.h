@@ -1,0 +1,140 @@
+// Products of rows that lie side by side with packed weights: float32, and bfloat16 where there are units for it.
+#pragma once
+
+#include "dense_tile.h"
+#include "packing.h"
+#include "tiles.h"
+
+namespace zoo {
+
+// The depth of a product comes in whole steps of so many values.
+template <typename T>
+constexpr int64_t depth_step = std::is_same_v<T, BFloat16> ? 32 : 16;
+
+// c[rows, columns] = bias + a[rows, depth] times weights, which come in blocks of `lanes` columns, see pack in
+// zoo/ops/branch.py. Of `a` and `c` rows to a whole number of tiles (most_rows) can be read and written.
+template <typename T>
+struct PackedProduct {
+  const T* a;
+  int64_t a_step, rows, depth;
+  const T* weights;
+  int64_t block;  // values from one to the next
+  int64_t columns;
+  const float* bias;
+  float* c;
+  int64_t c_step;
+  float low = -std::numeric_limits<float>::infinity(), high = -low;  // that sums are brought within, where it `clamps`
+
+  static constexpr bool clamps = std::is_same_v<T, float>;
+};
+
+inline void multiply_packed(const PackedProduct<float>& p) {
+  constexpr int64_t most_depth = 128;
+  const TileProduct<float>& product = tile_product<float>();
+  DenseTile<float> tile{};
+  tile.b_step = lanes;
+  tile.soon_step = lanes * sizeof(float);
+  tile.b_block = product.lanes == lanes ? p.block : 0;
+  tile.c_step = p.c_step;
+  const TileProduct<float>* fits = &product;
+  for (int64_t j = 0; j < p.columns; j += fits->cols) {
+    while (fits->cols > p.columns - j) fits = fits->half;  // blocks are whole tiles of the smallest
+    const TileProduct<float>& fitting = *fits;
+    tile.by_col = p.bias + j;
+    for (int64_t k = 0; k < p.depth; k += most_depth) {
+      const bool ends = k + most_depth >= p.depth;
+      tile.onto = k > 0;
+      tile.low = ends ? p.low : -std::numeric_limits<float>::infinity();
+      tile.high = ends ? p.high : std::numeric_limits<float>::infinity();
+      tile.b = p.weights + j / lanes * p.block + k * lanes + j % lanes;
+      // Weights come from far away, once: while some are multiplied, the next are fetched.
+      const bool more = !ends || j + fitting.cols < p.columns;
+      const float* next = ends ? p.weights + (j + fitting.cols) / lanes * p.block : tile.b + most_depth * lanes;
+      const int64_t blocks = std::max<int64_t>(1, fitting.cols / lanes);
+      for (int64_t i = 0; i < p.rows; i += fitting.rows) {
+        tile.pieces = {{{p.a + i * p.a_step + k, p.a_step, std::min(most_depth, p.depth - k)}}};
+        tile.c = p.c + i * p.c_step + j;
+        const int64_t block = i / fitting.rows;
+        tile.soon = more && block < blocks ? reinterpret_cast<const char*>(next + block * p.block) : nullptr;
+        fitting.multiply(tile);
+      }
+    }
+  }
+}
+
+#if defined(ZOO_AMX)
+template <int tall, int wide>
+ZOO_TARGET("avx512f,amx-tile,amx-bf16")
+inline void multiply_by_units(const PackedProduct<BFloat16>& p, int64_t i, int64_t j) {
+  const BFloat16 *a = p.a + i * p.a_step, *b = p.weights + j / lanes * p.block;
+  float* c = p.c + i * p.c_step + j;
+  const int64_t a_bytes = p.a_step * sizeof(BFloat16), c_bytes = p.c_step * sizeof(float);
+  _tile_loadd(0, p.bias + j, 0);
+  if constexpr (wide > 1) _tile_loadd(1, p.bias + j + lanes, 0);
+  if constexpr (tall > 1) _tile_loadd(2, p.bias + j, 0);
+  if constexpr (tall > 1 && wide > 1) _tile_loadd(3, p.bias + j + lanes, 0);
+  const bool more = i == 0 && j + wide * lanes < p.columns;
+  for (int64_t k = 0; k < p.depth; k += 32) {
+    if (more)  // weights come from far away, once: while some are multiplied, the next are fetched
+      for (int64_t l = 0; l < wide * 32 * lanes; l += 32)
+        __builtin_prefetch(b + (wide + l / (32 * lanes)) * p.block + k * lanes + l % (32 * lanes));
+    _tile_loadd(4, a + k, a_bytes);
+    _tile_loadd(6, b + k * lanes, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (wide > 1) {
+      _tile_loadd(7, b + p.block + k * lanes, 64);
+      _tile_dpbf16ps(1, 4, 7);
+    }
+    if constexpr (tall > 1) {
+      _tile_loadd(5, a + 16 * p.a_step + k, a_bytes);
+      _tile_dpbf16ps(2, 5, 6);
+      if constexpr (wide > 1) _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  _tile_stored(0, c, c_bytes);
+  if constexpr (wide > 1) _tile_stored(1, c + lanes, c_bytes);
+  if constexpr (tall > 1) _tile_stored(2, c + 16 * p.c_step, c_bytes);
+  if constexpr (tall > 1 && wide > 1) _tile_stored(3, c + 16 * p.c_step + lanes, c_bytes);
+}
+
+ZOO_TARGET("avx512f,amx-tile,amx-bf16")
+inline void multiply_by_units(const PackedProduct<BFloat16>& p) {
+  struct alignas(64) {
+    uint8_t palette = 1, start = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } shapes;
+  asm volatile("" : : "r"(&shapes) : "memory");  // of the intrinsics not all say what they read
+  _tile_loadconfig(&shapes);
+  for (int64_t j = 0; j < p.columns; j += 2 * lanes)
+    for (int64_t i = 0; i < p.rows; i += 2 * unit_rows) {
+      const bool tall = i + unit_rows < p.rows, wide = j + lanes < p.columns;
+      if (tall && wide)
+        multiply_by_units<2, 2>(p, i, j);
+      else if (tall)
+        multiply_by_units<2, 1>(p, i, j);
+      else if (wide)
+        multiply_by_units<1, 2>(p, i, j);
+      else
+        multiply_by_units<1, 1>(p, i, j);
+    }
+  _tile_release();
+}
+#endif
+
+inline void multiply_packed(const PackedProduct<BFloat16>& p) {
+#if defined(ZOO_AMX)
+  if (has_matrix_units()) return multiply_by_units(p);
+#endif
+  const Tiles<BFloat16> tiles = zoo::tiles<BFloat16>();
+  int32_t numbers[tile_rows];
+  for (int r = 0; r < tile_rows; ++r) numbers[r] = r;
+  for (int64_t i = 0; i < p.rows; ++i) std::copy_n(p.bias, p.columns, p.c + i * p.c_step);
+  for (int64_t j = 0; j < p.columns; j += lanes)
+    for (int64_t i = 0; i < p.rows; i += tile_rows)
+      tiles.one({p.c + i * p.c_step + j, p.c_step, p.a + i * p.a_step, p.a_step, p.weights + j / lanes * p.block,
+                 p.depth / 2},
+                numbers, numbers);
+}
+
+}  // namespace zoo

@@ -1,0 +1,96 @@
+"""The compiled MobileNetV2, see ``zoo.ops.mobilenet_reference``, with what compilers must know of it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import register_fake
+from torch.utils.flop_counter import register_flop_formula
+
+from zoo.ops.frames import offsets
+from zoo.ops.mobilenet import Mobilenet
+
+_zoo = torch.ops.zoo
+_TENSORS, _NUMBERS = 6, 4  # of a block
+
+
+def mobilenet_features(frames: Tensor, network: Mobilenet, num_frames: int, shift_div: int, online: bool) -> Tensor:
+    """See the reference."""
+    shift = num_frames, shift_div, *offsets(online)
+    out: Tensor = _zoo.mobilenet_features(frames.detach().contiguous(), *_arguments(network), *shift)
+    return out
+
+
+def online_mobilenet_features(
+    frames: Tensor, past: Sequence[Tensor], network: Mobilenet
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """See the reference."""
+    out, *kept = _zoo.online_mobilenet_features(frames.detach().contiguous(), list(past), *_arguments(network))
+    return out, tuple(kept)
+
+
+def _arguments(network: Mobilenet) -> tuple[Any, ...]:
+    return network.packed, network.layout, network.stem_stride, network.limit, network.same_padding
+
+
+def _features(frames: Tensor, weights: Sequence[Tensor], layout: Sequence[int], stem_stride: int) -> Tensor:
+    height, width = _sizes(frames.shape, layout, stem_stride)[-1]
+    shape = frames.shape[0], layout[-1], height, width
+    return frames.new_empty(shape, dtype=weights[0].dtype).to(memory_format=torch.channels_last)
+
+
+def _sizes(shape: Sequence[int], layout: Sequence[int], stem_stride: int) -> list[tuple[int, int]]:
+    """Of the images after the stem, and after every block."""
+    strides = [stem_stride, *layout[1:-1:_NUMBERS]]
+    sizes = []
+    height, width = shape[2:]
+    for stride in strides:
+        height, width = -(-height // stride), -(-width // stride)
+        sizes.append((height, width))
+    return sizes
+
+
+@register_fake("zoo::mobilenet_features")
+def _(frames: Tensor, weights: Sequence[Tensor], layout: Sequence[int], stem_stride: int, *_: Any) -> Tensor:
+    return _features(frames, weights, layout, stem_stride)
+
+
+@register_fake("zoo::online_mobilenet_features")
+def _(
+    frames: Tensor,
+    past: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    layout: Sequence[int],
+    stem_stride: int,
+    *_: Any,
+) -> list[Tensor]:
+    kept = [torch.empty_like(state, memory_format=torch.channels_last) for state in past]
+    return [_features(frames, weights, layout, stem_stride), *kept]
+
+
+# What a count of floating-point operations must know; shapes come in the places of tensors.
+
+
+@register_flop_formula(_zoo.mobilenet_features)
+def _(frames: Any, weights: Any, layout: Any, stem_stride: int, *_: Any, **__: Any) -> int:
+    return _operations(frames, weights, layout, stem_stride)
+
+
+@register_flop_formula(_zoo.online_mobilenet_features)
+def _(frames: Any, past: Any, weights: Any, layout: Any, stem_stride: int, *_: Any, **__: Any) -> int:
+    return _operations(frames, weights, layout, stem_stride)
+
+
+def _operations(frames: Any, weights: Any, layout: Any, stem_stride: int) -> int:
+    """With the zeros to whole steps, which are multiplied as well."""
+    sizes = _sizes(frames, layout, stem_stride)
+    total = 0
+    for b, (before, after) in enumerate(itertools.pairwise(sizes)):
+        expand, _, depthwise, _, project, _ = weights[_TENSORS * b : _TENSORS * (b + 1)]
+        total += math.prod(before) * math.prod(expand) + math.prod(after) * (math.prod(depthwise) + math.prod(project))
+    return 2 * frames[0] * int(total + math.prod(sizes[-1]) * math.prod(weights[-2]))
