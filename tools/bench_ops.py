@@ -6,6 +6,7 @@ call a thing takes, ``ratio to kept`` the same of the kernel alone. ``bandwidth`
 by the kernel or, where that is not timed alone, the call, as a share of what a copy of a large array reaches; searches
 have none. On a GPU ``ms`` is the device's own time; beside it stand the host's, the kernels launched and the most
 memory that was allocated on top of the inputs. Peers that are not installed are left out.
+The sparse voxel branch has tools/bench_sparse.py, the operator for a MobileNetV2 tools/bench_online.py.
 """
 
 from __future__ import annotations
@@ -13,19 +14,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from zoo import ops
-from zoo.bench.cases import Case, rows_of
+from zoo.bench.cases import Bench, add_backward, rows_of
 from zoo.bench.machine import machine
 from zoo.bench.network_cases import NETWORKS, network_cases
-from zoo.bench.peers import load_module, mean_by_index_add, optional, search_by_open3d, shift_by_slices
+from zoo.bench.peers import load_module, mean_by_index_add, optional, search_by_open3d
+from zoo.bench.shift_cases import add_shifted_convs, add_shifts
 from zoo.bench.tables import write_tables
 from zoo.bench.timing import Call, copy_bandwidth
 from zoo.cli import exit_code
@@ -33,116 +33,8 @@ from zoo.errors import InputError
 from zoo.ops import reference
 
 SAMPLING = ((1, 4096, 1024), (1, 100_000, 4096), (8, 4096, 1024))  # batch, points, samples
-SHIFTED_CONVS = ((256, 64, 56), (512, 128, 28), (1024, 256, 14), (2048, 512, 7), (24, 144, 56), (64, 384, 14))
 MANY_POINTS = 50_000  # with more, what looks at all of them for every sample is left out
 WIDTHS = {"operator": 30, "size": 62, "name": 18, "bandwidth": 10}
-
-
-@dataclass
-class Bench:
-    """Collects the cases for one device and dtype.
-
-    Attributes:
-        device: "cpu" or "cuda".
-        dtype: of features.
-        batch: clouds or clips.
-        authors: a module with the authors' own kernels, if there is one.
-    """
-
-    device: str
-    dtype: torch.dtype
-    batch: int
-    authors: ModuleType | None = None
-    cases: list[Case] = field(default_factory=list)
-
-    @property
-    def native(self) -> bool:
-        """The compiled operators are in use, and have variants that write into a given output."""
-        return ops.backend(self.device) == "native"
-
-    def add(self, operator: str, size: str, moved: int, calls: dict[str, Call]) -> None:
-        """Add a case."""
-        self.cases.append(Case(operator, size, calls, moved))
-
-    def rand(self, *size: int) -> Tensor:
-        """Features."""
-        return torch.rand(size, device=self.device).to(self.dtype)
-
-
-def add_shifts(bench: Bench) -> None:
-    """The shift in both layouts."""
-    for layout in (torch.contiguous_format, torch.channels_last):
-        add_shift(bench, layout)
-
-
-def add_shift(bench: Bench, layout: torch.memory_format) -> None:
-    """The shift of 8 frames of 256 channels, 56 x 56."""
-    x = bench.rand(8, 256, 56, 56).contiguous(memory_format=layout)
-    size = f"8 x 256 x 56 x 56 {'channels-last' if layout is torch.channels_last else 'contiguous'}"
-    out, moved = torch.empty_like(x), 2 * x.numel() * x.element_size()
-    calls: dict[str, Call] = {"call": lambda: ops.temporal_shift(x, 8)}
-    if bench.native:
-        calls["kept"] = lambda: torch.ops.zoo.temporal_shift_out(x, 8, 8, 1, -1, out)
-    calls |= {"copy_": lambda: out.copy_(x), "clone": x.clone, "slices": lambda: shift_by_slices(x, 8, 8)}
-    bench.add("temporal_shift", size, moved, calls)
-    shifted, part = x[:, :64], x[:, :64].contiguous(memory_format=layout)
-    calls = {"call": lambda: ops.temporal_shift_(x, 8)}
-    if bench.native:
-        calls["kept"] = lambda: torch.ops.zoo.temporal_shift_(x, 8, 8, 1, -1)
-    calls |= {"move_shifted": lambda: shifted.copy_(part)}
-    bench.add("temporal_shift_", size, moved // 4, calls)
-    add_backward(
-        bench,
-        "temporal_shift",
-        size,
-        x,
-        lambda x: ops.temporal_shift(x, 8),
-        lambda x: reference.temporal_shift(x, 8, 8, False),
-    )
-    add_backward(
-        bench,
-        "temporal_shift_",
-        size,
-        x,
-        lambda x: ops.temporal_shift_(x.clone(), 8),
-        lambda x: reference.temporal_shift(x.clone(), 8, 8, False),
-    )
-    past = x[:, :32].contiguous(memory_format=layout)
-    calls = {
-        "call": lambda: ops.online_shift(x, past),
-        "reference": lambda: reference.online_shift(x, past),
-        "clone": x.clone,
-    }
-    bench.add("online_shift", size, moved + 2 * past.numel() * past.element_size(), calls)
-    add_backward(
-        bench,
-        "online_shift",
-        size,
-        x,
-        lambda x: ops.online_shift(x, past)[0],
-        lambda x: reference.online_shift(x, past)[0],
-    )
-
-
-def add_shifted_convs(bench: Bench) -> None:
-    """The shifted 1x1 convolution at sizes of ResNet50 and MobileNetV2."""
-    for size in SHIFTED_CONVS:
-        add_shifted_conv(bench, *size)
-
-
-def add_shifted_conv(bench: Bench, channels: int, out_channels: int, side: int) -> None:
-    """The shifted 1x1 convolution of 8 frames, against a shift and PyTorch's convolution."""
-    x = bench.rand(8, channels, side, side).contiguous(memory_format=torch.channels_last)
-    weight, bias = bench.rand(out_channels, channels, 1, 1), bench.rand(out_channels)
-    calls: dict[str, Call] = {
-        "call": lambda: ops.shifted_pointwise_conv(x, weight, bias, 8),
-        "shift, conv2d": lambda: F.conv2d(ops.temporal_shift(x, 8), weight, bias),
-        "slices, conv2d": lambda: F.conv2d(shift_by_slices(x, 8, 8), weight, bias),
-        "conv2d": lambda: F.conv2d(x, weight, bias),
-    }
-    moved = (channels + out_channels) * 8 * side**2 * x.element_size()
-    size = f"8 x {channels} x {side} x {side} -> {out_channels}, channels-last"
-    bench.add("shifted_pointwise_conv", size, moved, calls)
 
 
 def add_voxels(bench: Bench, num_points: int = 2048, channels: int = 64, resolution: int = 32) -> None:
@@ -322,26 +214,6 @@ def add_neighbors(bench: Bench, num_points: int = 2048, num_centers: int = 512) 
         lambda x: ops.three_nn_interpolate(points, centers, x),
         lambda x: reference.three_nn_interpolate(points, centers, x),
     )
-
-
-def add_backward(
-    bench: Bench,
-    operator: str,
-    size: str,
-    x: Tensor,
-    ours: Callable[[Tensor], Tensor],
-    theirs: Callable[[Tensor], Tensor],
-    kept: Callable[[Tensor], None] | None = None,
-) -> None:
-    """The backward pass alone, ours against autograd of plain PyTorch; ``kept`` takes the gradient of the output."""
-    leaf = x.detach().clone().requires_grad_()
-    out, plain = ours(leaf), theirs(leaf)
-    grad = torch.ones_like(out)
-    calls: dict[str, Call] = {"call": lambda: torch.autograd.grad(out, leaf, grad, retain_graph=True)}
-    if kept is not None and bench.native:
-        calls["kept"] = lambda: kept(grad)
-    calls["reference"] = lambda: torch.autograd.grad(plain, leaf, grad, retain_graph=True)
-    bench.add(f"{operator}, backward", size, (x.numel() + grad.numel()) * x.element_size(), calls)
 
 
 def add_networks(bench: Bench) -> None:

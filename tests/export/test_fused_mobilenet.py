@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 
 import zoo
 from zoo import ops
+from zoo.data.video import read_clip
 from zoo.export import fast_copy
 from zoo.layers.fused_mobilenet import FusedMobilenet, fuse_mobilenet
 
@@ -128,3 +130,17 @@ def test_a_stream_without_a_state_is_told_where_to_get_one() -> None:
     assert fuse_mobilenet(fast)
     with pytest.raises(ValueError, match="initial_state"):
         fast.step(torch.randn(1, 3, SIZE, SIZE), (None,) * 10)
+
+
+@native_only
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_real_video_is_told_the_same(precision: Any, test_data: Path) -> None:
+    predictor = zoo.load("tsm_mobilenetv2.fights")
+    model: Any = predictor.model
+    paths = sorted((test_data / "video/fights_mp4").glob("*fi00*.mp4"))
+    clips = [read_clip(path, model.num_frames).frames.permute(0, 3, 1, 2) for path in paths]
+    inputs = torch.stack([predictor.transform(clip) for clip in clips])
+    fast: Any = zoo.optimize(model, inputs, "eager", precision)
+    with torch.inference_mode():
+        expected, logits = model(inputs), fast(inputs)
+    assert (logits - expected).abs().max() < (1e-4 if precision == "fp32" else 0.1) * expected.abs().max()

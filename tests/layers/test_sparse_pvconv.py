@@ -6,6 +6,8 @@ import copy
 import io
 import json
 import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,19 +100,37 @@ def test_every_network_at_any_width(name: str, width: float, always_sparse: None
 
 
 @native_only
-@pytest.mark.parametrize("name", ["pvcnn_sem_c1", "pvcnn_part_c1", "pvcnnpp_sem_c1"])
-def test_real_clouds(name: str, test_data, always_sparse: None) -> None:
+@pytest.mark.parametrize("name", ["pvcnn_sem_c1", "pvcnn_part_c1", "pvcnnpp_sem_c1", "frustum_pvcnne"])
+def test_real_clouds(name: str, test_data: Path, always_sparse: None) -> None:
     torch.manual_seed(0)
     model = random_statistics(zoo.create_model(name, width_multiplier=0.25, in_channels=3))
-    ids = [torch.tensor([0])] if "part" in name else []
-    tabletop = np.load(test_data / "points/mosd_tabletop.npz")
-    ground = np.load(test_data / "points/isprs_ground.npz")
-    scenes = [tabletop["points_halfmm"][: tabletop["offsets"][1]] / 2000, ground["points"][: ground["offsets"][1]]]
-    for scene in scenes:
+    ids = [torch.tensor([0])] if "part" in name or "frustum" in name else []
+    for scene in real_scenes(test_data).values():
         chosen = scene[:: max(1, len(scene) // 8000)]
         cloud = torch.from_numpy(np.ascontiguousarray(chosen.T)).float().unsqueeze(0)
         cloud = cloud - cloud.mean(dim=2, keepdim=True)
         compare(model, cloud / cloud.abs().max(), *ids)  # which touches the border of a grid that is not normalised
+
+
+@native_only
+@pytest.mark.parametrize("tag", ["mosd", "isprs"])
+def test_real_clouds_of_networks_that_know_them(tag: str, test_data: Path, always_sparse: None) -> None:
+    predictor = zoo.load(f"pvcnn_sem_c0p25.{tag}")
+    batches: list[Any] = []
+    hook = predictor.model.register_forward_pre_hook(lambda _, inputs: batches.append(inputs))
+    predictor(real_scenes(test_data)[tag].astype(np.float32))
+    hook.remove()
+    compare(predictor.model, *batches[0])
+
+
+def real_scenes(test_data: Path) -> dict[str, np.ndarray]:
+    """A table top and a scan from the air, points [N, 3] in metres."""
+    tabletop = np.load(test_data / "points/mosd_tabletop.npz")
+    ground = np.load(test_data / "points/isprs_ground.npz")
+    return {
+        "mosd": tabletop["points_halfmm"][: tabletop["offsets"][1]] / 2000,
+        "isprs": ground["points"][: ground["offsets"][1]],
+    }
 
 
 @native_only

@@ -24,7 +24,7 @@ class Unfit(Exception):
 
 
 class FusedMobilenet(nn.Module):
-    """What lies between the image and the pooling of a MobileNetV2, on a CPU.
+    """A MobileNetV2 in the place of timm's, from the image to the pooled features.
 
     Args:
         network: the weights.
@@ -39,8 +39,12 @@ class FusedMobilenet(nn.Module):
         self.direction = shifts[0].direction if shifts else "online"
         self.indices = [shift.index for shift in shifts]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Frames [N*T, C, H, W] to features [N*T, num_features, H', W']."""
+    def forward_head(self, features: Tensor, pre_logits: bool = True) -> Tensor:
+        """The features as they are: they are pooled already."""
+        return features
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Frames [N*T, C, H, W] to pooled features [N*T, num_features]."""
         past = self.context.past
         if past is None or not self.indices:
             num_frames = self.context.num_frames if self.indices else 1
@@ -77,9 +81,7 @@ def fuse_mobilenet(model: nn.Module, dtype: torch.dtype = torch.float32) -> bool
         network, shifts = _read(backbone, dtype)
     except Unfit:
         return False
-    backbone.conv_stem = FusedMobilenet(network, shifts)
-    for name in ("bn1", "blocks", "conv_head", "bn2"):
-        setattr(backbone, name, nn.Identity())
+    model.backbone = FusedMobilenet(network, shifts)
     return True
 
 
@@ -90,6 +92,8 @@ def _read(backbone: Any, dtype: torch.dtype) -> tuple[Mobilenet, list[TemporalSh
         Unfit: it is built otherwise.
     """
     if any(module._forward_hooks or module._forward_pre_hooks for module in backbone.modules()):
+        raise Unfit
+    if getattr(backbone.global_pool, "pool_type", None) != "avg":
         raise Unfit
     reader = _Reader()
     stem, stem_stride = reader.conv(backbone.conv_stem, 3), backbone.conv_stem.stride[0]

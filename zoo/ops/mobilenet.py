@@ -54,7 +54,7 @@ class InvertedResidual(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Mobilenet:
-    """A MobileNetV2 up to its pooling, made by :func:`mobilenet`.
+    """A MobileNetV2 from the image to its pooled features, made by :func:`mobilenet`.
 
     Attributes:
         stem: the first convolution, [C, I, 3, 3], activated.
@@ -63,7 +63,7 @@ class Mobilenet:
         head: the last convolution, [F, O, 1, 1], activated.
         limit: activations clamp to [0, limit]: 6 for ReLU6.
         same_padding: convolutions are padded as TensorFlow's "SAME", not by one pixel on each side.
-        dtype: what it computes in; sums are float32.
+        dtype: what it multiplies in, and keeps between layers; sums are float32.
         packed: the weights as the compiled operator takes them.
         layout: and what it must know of the blocks.
     """
@@ -151,7 +151,7 @@ def mobilenet(
 def mobilenet_features(
     frames: Tensor, network: Mobilenet, num_frames: int, shift_div: int = 8, direction: Direction = "bidirectional"
 ) -> Tensor:
-    """The features of the frames of clips.
+    """The features of the frames of clips, averaged over the pixels.
 
     Args:
         frames: of N clips, [N*T, I, H, W], clip by clip, float32.
@@ -161,7 +161,7 @@ def mobilenet_features(
         direction: "bidirectional", or "online": [0, C/d) come from t-1, and nothing from the future.
 
     Returns:
-        [N*T, F, H', W'] in the network's dtype.
+        [N*T, F], float32.
 
     Raises:
         ValueError: a shape or dtype does not fit, or an argument is none of the above.
@@ -179,7 +179,7 @@ def mobilenet_features(
 def online_mobilenet_features(
     frames: Tensor, past: Sequence[Tensor], network: Mobilenet
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The features of the next frame of streams, whose shifts look at the frame before.
+    """The pooled features of the next frame of streams, whose shifts look at the frame before.
 
     Args:
         frames: one of each of N streams, [N, I, H, W], float32.
@@ -187,7 +187,7 @@ def online_mobilenet_features(
         network: whose weights to take.
 
     Returns:
-        [N, F, H', W'] in the network's dtype, and what to pass to the next step, in the type of ``past``.
+        [N, F], float32, and what to pass to the next step, in the type of ``past``.
 
     Raises:
         ValueError: a shape or dtype does not fit.

@@ -38,12 +38,6 @@ def _arguments(network: Mobilenet) -> tuple[Any, ...]:
     return network.packed, network.layout, network.stem_stride, network.limit, network.same_padding
 
 
-def _features(frames: Tensor, weights: Sequence[Tensor], layout: Sequence[int], stem_stride: int) -> Tensor:
-    height, width = _sizes(frames.shape, layout, stem_stride)[-1]
-    shape = frames.shape[0], layout[-1], height, width
-    return frames.new_empty(shape, dtype=weights[0].dtype).to(memory_format=torch.channels_last)
-
-
 def _sizes(shape: Sequence[int], layout: Sequence[int], stem_stride: int) -> list[tuple[int, int]]:
     """Of the images after the stem, and after every block."""
     strides = [stem_stride, *layout[1:-1:_NUMBERS]]
@@ -56,8 +50,8 @@ def _sizes(shape: Sequence[int], layout: Sequence[int], stem_stride: int) -> lis
 
 
 @register_fake("zoo::mobilenet_features")
-def _(frames: Tensor, weights: Sequence[Tensor], layout: Sequence[int], stem_stride: int, *_: Any) -> Tensor:
-    return _features(frames, weights, layout, stem_stride)
+def _(frames: Tensor, weights: Sequence[Tensor], layout: Sequence[int], *_: Any) -> Tensor:
+    return frames.new_empty(frames.shape[0], layout[-1])
 
 
 @register_fake("zoo::online_mobilenet_features")
@@ -66,11 +60,10 @@ def _(
     past: Sequence[Tensor],
     weights: Sequence[Tensor],
     layout: Sequence[int],
-    stem_stride: int,
     *_: Any,
 ) -> list[Tensor]:
     kept = [torch.empty_like(state, memory_format=torch.channels_last) for state in past]
-    return [_features(frames, weights, layout, stem_stride), *kept]
+    return [frames.new_empty(frames.shape[0], layout[-1]), *kept]
 
 
 # What a count of floating-point operations must know; shapes come in the places of tensors.

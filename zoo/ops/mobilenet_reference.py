@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def mobilenet_features(frames: Tensor, network: Mobilenet, num_frames: int, shift_div: int, online: bool) -> Tensor:
-    """The features of frames [N*T, I, H, W]."""
+    """The pooled features of frames [N*T, I, H, W]."""
     return _run(frames, network, lambda x: reference.temporal_shift(x, num_frames, shift_div, online))
 
 
 def online_mobilenet_features(
     frames: Tensor, past: Sequence[Tensor], network: Mobilenet
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The features of frames [N, I, H, W] of streams, and what was kept of them."""
+    """The pooled features of frames [N, I, H, W] of streams, and what was kept of them."""
     before, kept = iter(past), []
 
     def shift(x: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def _run(frames: Tensor, network: Mobilenet, shift: Callable[[Tensor], Tensor]) 
             inner = activate(convolve(inner, block.depthwise, block.stride))
             out = convolve(inner, block.project)
             x = x + out if block.residual else out
-        return activate(convolve(x, network.head))
+        return activate(convolve(x, network.head)).float().mean((2, 3))
 
 
 def _padding(size: Sequence[int], stride: int, same: bool) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
         if is_cpu and computes_mobilenets(precision):
             fused = copy.deepcopy(network).eval()  # other runtimes share what was given
             if fuse_mobilenet(fused.model, TYPES[precision]):
-                return EagerSession(as_precision(fused, precision), precision, num_threads, torch.contiguous_format)
+                return EagerSession(fused, precision, num_threads, layout=None, autocast=False)
         network = as_precision(network, precision)
         if is_cpu and any(isinstance(module, PVConv) for module in network.modules()):
             network = copy.deepcopy(network).eval()
@@ -63,7 +63,8 @@ class EagerSession:
         network: takes and gives tensors.
         precision: what it computes in.
         num_threads: by default PyTorch's.
-        layout: how images lie in memory when the network gets them.
+        layout: how images lie in memory when the network gets them; with none as they were.
+        autocast: let PyTorch compute in bf16, where that is the precision; not if the network does so by itself.
 
     Attributes:
         precision: what it computes in.
@@ -74,22 +75,26 @@ class EagerSession:
         network: Callable[..., Sequence[Tensor]],
         precision: str,
         num_threads: int | None,
-        layout: torch.memory_format = torch.channels_last,
+        layout: torch.memory_format | None = torch.channels_last,
+        autocast: bool = True,
     ):
         self.network = network
         self.precision = precision
         self.num_threads = num_threads
         self.layout = layout
+        self.autocast = autocast and precision == "bf16"
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         """The outputs of the network."""
-        images = tuple(x.contiguous(memory_format=self.layout) if x.dim() == 4 else x for x in inputs)
+        layout = self.layout
+        if layout is not None:
+            inputs = tuple(x.contiguous(memory_format=layout) if x.dim() == 4 else x for x in inputs)
         with (
             torch.inference_mode(),
             threads(self.num_threads),
-            torch.autocast(images[0].device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+            torch.autocast(inputs[0].device.type, torch.bfloat16) if self.autocast else nullcontext(),
         ):
-            outputs = self.network(*images)
+            outputs = self.network(*inputs)
         return tuple(out.float() if out.dtype == torch.bfloat16 else out for out in outputs)
 
 

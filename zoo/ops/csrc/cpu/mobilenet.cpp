@@ -1,4 +1,5 @@
-// MobileNetV2 on shifted frames (Sandler et al. 2018, table 2; TSM, section 3.2): all its blocks in one operator.
+// MobileNetV2 on shifted frames (Sandler et al. 2018, table 2; TSM, section 3.2), from the image to the pooled
+// features.
 #include "inverted_residual.h"
 #include "steps.h"
 
@@ -28,15 +29,17 @@ void with_state(const Tensor& state, const F& f) {
   refuse(mobilenet_name, ": a state must be float32 or bfloat16");
 }
 
-template <typename T>
-ZOO_SIMD void activate(T* __restrict to, const float* __restrict sums, int64_t count, float limit) {
-  for (int64_t c = 0; c < count; ++c) {
-    const float positive = sums[c] < 0 ? 0 : sums[c];
-    to[c] = rounded<T>(positive > limit ? limit : positive);
-  }
+// sums[c] += what the activation makes of value[c], for `count` pixels.
+ZOO_SIMD void add_activated(float* __restrict sums, const float* __restrict values, int64_t step, int64_t count,
+                            int64_t channels, float limit) {
+  for (int64_t i = 0; i < count; ++i, values += step)
+    for (int64_t c = 0; c < channels; ++c) {
+      const float positive = values[c] < 0 ? 0 : values[c];
+      sums[c] += positive > limit ? limit : positive;
+    }
 }
 
-// The last convolution, 1x1 with an activation.
+// The last convolution, 1x1 with an activation, and the mean over all pixels of a frame.
 template <typename T>
 struct Head {
   ShiftedFrames<const T> frames;
@@ -44,29 +47,28 @@ struct Head {
   const T* weight;  // packed
   const float* bias;
   float limit;
-  T* out;
+  float* out;  // [F, channels]
 
   static constexpr int64_t slice = 64, pixels_at_once = 128;
   int64_t tasks() const { return (round_up(channels, lanes) + slice - 1) / slice; }
 
-  // A slice of the channels of all pixels.
+  // A slice of the channels.
   void run(Rooms<T>& rooms, int64_t task) const {
-    const int64_t depth = round_up(frames.channels, depth_step<T>), all = frames.all_pixels(), c0 = task * slice;
+    const int64_t depth = round_up(frames.channels, depth_step<T>), c0 = task * slice, all = frames.pixels;
     const int64_t width = std::min(slice, round_up(channels, lanes) - c0), many = std::min(slice, channels - c0);
     T* pixels = rooms.grown(rooms.pixels, (pixels_at_once + most_rows) * depth);
-    float* sums = rooms.grown(rooms.sums, (pixels_at_once + most_rows) * width);
-    for (int64_t m = 0; m < all; m += pixels_at_once) {
-      const int64_t count = std::min(pixels_at_once, all - m);
-      gather_pixels(pixels, depth, frames, m, m + count, 0, depth);
-      multiply_packed(PackedProduct<T>{pixels, depth, count, depth, weight + c0 * depth, depth * lanes, width,
-                                       bias + c0, sums, width});
-      put(out + m * channels + c0, sums, width, count, many);
+    float* values = rooms.grown(rooms.sums, (pixels_at_once + most_rows) * width);
+    for (int64_t f = 0; f < frames.count; ++f) {
+      float sums[slice] = {};
+      for (int64_t p = 0; p < all; p += pixels_at_once) {
+        const int64_t count = std::min(pixels_at_once, all - p), m = f * all + p;
+        gather_pixels(pixels, depth, frames, m, m + count, 0, depth);
+        multiply_packed(PackedProduct<T>{pixels, depth, count, depth, weight + c0 * depth, depth * lanes, width,
+                                         bias + c0, values, width});
+        add_activated(sums, values, width, count, many, limit);
+      }
+      for (int64_t c = 0; c < many; ++c) out[f * channels + c0 + c] = sums[c] / static_cast<float>(all);
     }
-  }
-
- private:
-  void put(T* to, const float* sums, int64_t width, int64_t count, int64_t many) const {
-    for (int64_t i = 0; i < count; ++i) activate(to + i * channels, sums + i * width, many, limit);
   }
 };
 
@@ -147,13 +149,6 @@ std::vector<Block<T>> blocks_of(const Tensor& frames, const Given& given) {
   return blocks;
 }
 
-template <typename T>
-Tensor make_result(const Tensor& like, int64_t count, int64_t channels, int64_t height, int64_t width) {
-  constexpr ScalarType type = std::is_same_v<T, float> ? ScalarType::Float : ScalarType::BFloat16;
-  return torch::stable::empty(std::initializer_list<int64_t>{count, channels, height, width}, type, std::nullopt,
-                              like.device(), std::nullopt, MemoryFormat::ChannelsLast);
-}
-
 // What a block keeps of the frames that it is given, for the next step.
 template <typename T>
 struct Keep {
@@ -210,13 +205,13 @@ Tensor run_all(const Tensor& frames, const Given& given, std::vector<Block<T>>& 
   const int64_t channels = last.out_channels, out_channels = given.layout.back(), end = given.weights.size() - 2;
   const int64_t columns = round_up(out_channels, lanes), depth = round_up(channels, depth_step<T>);
   const Window& window = last.window;
-  Tensor out = make_result<T>(frames, frames.size(0), out_channels, window.out_height(), window.out_width());
+  Tensor out = empty(frames, {frames.size(0), out_channels});
   const Head<T> head{{frames.size(0), 1, channels, window.out_pixels(), true, {{0, channels, 0, in, channels}}},
                      out_channels,
                      given.values<T>(end, columns * depth),
                      given.values<float>(end + 1, columns),
                      given.limit,
-                     mutable_data<T>(out)};
+                     mutable_data<float>(out)};
   steps.push_back({head.tasks(), [&head, rooms](int64_t task) { head.run(rooms(), task); }});
   if (last.pixels() > 0) run_steps(steps);
   return out;
