@@ -21,7 +21,8 @@ STABLE_TORCH_LIBRARY(zoo, m) {
       "online_pointwise_conv(Tensor x, Tensor past, Tensor weight, Tensor? bias, float low, float high) "
       "-> (Tensor, Tensor)");
 
-  // MobileNetV2 from the image to its pooled features, of clips and of streams, by weights that zoo/ops/mobilenet.py has packed.
+  // MobileNetV2 from the image to its pooled features, of clips and of streams, by weights that zoo/ops/mobilenet.py
+  // has packed.
   m.def(
       "mobilenet_features(Tensor frames, Tensor[] weights, int[] layout, int stem_stride, float limit, bool same, "
       "int num_frames, int shift_div, int first, int second) -> Tensor");
