@@ -4,7 +4,8 @@ TSN is the network without a shift; "slices" is TSM that assigns slices, as the 
 They run in turn. "eager" is what ``zoo.optimize`` runs of each in PyTorch itself, "training" a step of SGD. ``ratio``
 is the median over rounds of the time as a share of TSN's in the same round, ``spread`` half the range of its middle
 half, and ``of least`` the share of the shortest times, which other programs disturbed the least. ``MB`` is the most
-that a process of its own holds during a step beyond what it held before.
+that a process of its own holds during a step beyond what it held before. On a CPU TSN and TSM on a MobileNetV2 are one
+operator in "eager", which knows no slices: that row is computed layer by layer.
 """
 
 from __future__ import annotations
@@ -66,6 +67,9 @@ def call_of(network: str, way: str, mode: str, options: argparse.Namespace) -> C
     model: nn.Module = create(network, way).to(torch.device(options.device))
     model.to(memory_format=torch.channels_last)
     dtype = DTYPES[options.precision]
+    if mode == "eager" and options.device == "cpu" and options.precision != "fp16":
+        optimized = zoo.optimize(model, clip, "eager", options.precision)
+        return lambda: optimized(clip)
     if mode == "eager":
         fast, clip = fast_copy(model, clip).to(dtype), clip.to(dtype)
         return torch.inference_mode()(lambda: fast(clip))

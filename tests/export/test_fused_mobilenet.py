@@ -16,6 +16,7 @@ from zoo import ops
 from zoo.data.video import read_clip
 from zoo.export import fast_copy
 from zoo.layers.fused_mobilenet import FusedMobilenet, fuse_mobilenet
+from zoo.layers.temporal_shift import ClipContext, TemporalShift
 
 SIZE = 64
 native_only = pytest.mark.skipif(ops.backend() != "native", reason="the compiled operators are not built or not wanted")
@@ -89,6 +90,18 @@ def _with_another_activation(model: Any) -> None:
     model.backbone.blocks[2][1].bn2 = nn.Hardswish()
 
 
+class Otherwise(TemporalShift):
+    """A shift of one's own."""
+
+    def on_clips(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x.roll(1, 0))
+
+
+def _with_a_shift_of_ones_own(model: Any) -> None:
+    block = model.backbone.blocks[2][1]
+    block.conv_pw = Otherwise(block.conv_pw, ClipContext(), 0)
+
+
 def _with_a_hook(model: Any) -> None:
     model.backbone.blocks[2][1].register_forward_hook(lambda *_: None)
 
@@ -98,7 +111,9 @@ def _with_a_dilation(model: Any) -> None:
     conv.dilation = conv.padding = (2, 2)
 
 
-@pytest.mark.parametrize("change", [_without_activation, _with_another_activation, _with_a_hook, _with_a_dilation])
+@pytest.mark.parametrize(
+    "change", [_with_a_shift_of_ones_own, _without_activation, _with_another_activation, _with_a_hook, _with_a_dilation]
+)
 def test_what_is_built_otherwise_is_left_alone(change: Callable[[Any], None]) -> None:
     fast: Any = fast_copy(make("tsn_mobilenetv2"), torch.randn(1, 1, 3, SIZE, SIZE))
     change(fast)

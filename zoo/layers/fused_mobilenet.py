@@ -131,7 +131,7 @@ class _Reader:
             if not isinstance(getattr(block, name, None), nn.Identity | NoneType):
                 raise Unfit
         first, *_, last = (getattr(block, name) for name in parts)
-        shifted = expands and isinstance(first, TemporalShift)
+        shifted = expands and type(first) in (TemporalShift, ShiftedPointwiseConv)  # others may shift otherwise
         if shifted:
             self.shifts.append(first)
         self.activation(first, block.bn1)
