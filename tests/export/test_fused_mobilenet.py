@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ import zoo
 from zoo import ops
 from zoo.data.video import read_clip
 from zoo.export import fast_copy
-from zoo.layers.fused_mobilenet import FusedMobilenet, fuse_mobilenet
+from zoo.export.runtimes.eager import computes_mobilenets
+from zoo.layers.fused_mobilenet import FusedMobilenet, with_fused_mobilenet
 from zoo.layers.temporal_shift import ClipContext, TemporalShift
 
 SIZE = 64
@@ -52,8 +52,9 @@ def fused(model: nn.Module) -> list[FusedMobilenet]:
 def test_clips_give_the_same(name: str, arguments: dict[str, Any]) -> None:
     model = make(name, **arguments)
     clip = torch.randn(2, 3, model.in_channels, SIZE, 50)
-    fast = fast_copy(model, clip)
-    assert fuse_mobilenet(fast) and len(fused(fast)) == 1
+    plain = fast_copy(model, clip)
+    fast: Any = with_fused_mobilenet(plain)
+    assert len(fused(fast)) == 1 and not fused(plain)
     with torch.inference_mode():
         expected = model(clip)
         torch.testing.assert_close(fast(clip), expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
@@ -64,6 +65,7 @@ def test_clips_give_the_same(name: str, arguments: dict[str, Any]) -> None:
 def test_streams_give_the_same(precision: Any, tolerance: float) -> None:
     model = make("tsm_mobilenetv2_online")
     fast: Any = zoo.optimize(model, torch.randn(2, 3, SIZE, SIZE), "eager", precision)
+    assert bool(fused(fast.session.network)) == computes_mobilenets(precision)
     state = fast_state = model.initial_state(2, SIZE)
     with torch.inference_mode():
         for _ in range(3):
@@ -79,7 +81,7 @@ def test_streams_give_the_same(precision: Any, tolerance: float) -> None:
 def test_the_eager_runtime_takes_it_and_leaves_the_model() -> None:
     model = make("tsm_mobilenetv2")
     fast: Any = zoo.optimize(model, torch.randn(1, 3, 3, SIZE, SIZE), "eager")
-    assert len(fused(fast.session.network)) == 1 and not fused(model)
+    assert bool(fused(fast.session.network)) == computes_mobilenets("fp32") and not fused(model)
 
 
 def _without_activation(model: Any) -> None:
@@ -102,6 +104,22 @@ def _with_a_shift_of_ones_own(model: Any) -> None:
     block.conv_pw = Otherwise(block.conv_pw, ClipContext(), 0)
 
 
+def _with_excitation(model: Any) -> None:
+    model.backbone.blocks[2][1].se = nn.ReLU()
+
+
+def _with_another_pooling(model: Any) -> None:
+    model.backbone.global_pool.pool_type = "max"
+
+
+def _with_reflections(model: Any) -> None:
+    model.backbone.blocks[2][1].conv_dw.padding_mode = "reflect"
+
+
+def _with_two_limits(model: Any) -> None:
+    model.backbone.blocks[2][1].bn2 = nn.ReLU()
+
+
 def _with_a_hook(model: Any) -> None:
     model.backbone.blocks[2][1].register_forward_hook(lambda *_: None)
 
@@ -112,39 +130,46 @@ def _with_a_dilation(model: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [_with_a_shift_of_ones_own, _without_activation, _with_another_activation, _with_a_hook, _with_a_dilation]
+    "change",
+    [
+        *(_with_a_shift_of_ones_own, _without_activation, _with_another_activation, _with_excitation, _with_a_hook),
+        *(_with_a_dilation, _with_another_pooling, _with_reflections, _with_two_limits),
+    ],
 )
 def test_what_is_built_otherwise_is_left_alone(change: Callable[[Any], None]) -> None:
     fast: Any = fast_copy(make("tsn_mobilenetv2"), torch.randn(1, 1, 3, SIZE, SIZE))
+    assert with_fused_mobilenet(fast) is not None
     change(fast)
-    before = copy.deepcopy(fast)
-    assert not fuse_mobilenet(fast) and not fused(fast)
-    clip = torch.randn(1, 1, 3, SIZE, SIZE)
-    with torch.inference_mode():
-        assert torch.equal(fast(clip), before(clip))
+    assert with_fused_mobilenet(fast) is None
 
 
 @pytest.mark.parametrize("name", ["tsm_resnet18", "pointnet_cls"])
 def test_other_networks_are_left_alone(name: str) -> None:
-    assert not fuse_mobilenet(make(name))
+    assert with_fused_mobilenet(make(name)) is None
 
 
-@pytest.mark.parametrize("backbone", ["efficientnet_b0", "mobilenetv3_small_050"])
+@pytest.mark.parametrize(
+    "backbone", ["efficientnet_lite0", "mobilenetv3_small_050", "tf_mobilenetv3_small_minimal_100"]
+)
 def test_relatives_are_left_alone(backbone: str) -> None:
     model = make("tsm", backbone=backbone, shift_place=None)
-    assert not fuse_mobilenet(fast_copy(model, torch.randn(1, 1, 3, SIZE, SIZE)))
+    assert with_fused_mobilenet(fast_copy(model, torch.randn(1, 1, 3, SIZE, SIZE))) is None
 
 
-def test_norms_that_are_not_folded_are_left_alone() -> None:
-    assert not fuse_mobilenet(make("tsn_mobilenetv2"))
-    assert not fuse_mobilenet(make("tsn_mobilenetv2").train())
+def test_what_learns_is_left_alone() -> None:
+    assert with_fused_mobilenet(make("tsn_mobilenetv2")) is None  # norms are not folded
+    assert with_fused_mobilenet(fast_copy(make("tsn_mobilenetv2"), torch.randn(1, 1, 3, SIZE, SIZE)).train()) is None
 
 
-def test_a_stream_without_a_state_is_told_where_to_get_one() -> None:
-    fast: Any = fast_copy(make("tsm_mobilenetv2_online"), torch.randn(1, 3, SIZE, SIZE))
-    assert fuse_mobilenet(fast)
-    with pytest.raises(ValueError, match="initial_state"):
-        fast.step(torch.randn(1, 3, SIZE, SIZE), (None,) * 10)
+def test_a_stream_may_begin_with_nothing_and_be_of_any_type() -> None:
+    model, frame = make("tsm_mobilenetv2_online"), torch.randn(1, 3, SIZE, SIZE)
+    fast: Any = with_fused_mobilenet(fast_copy(model, frame))
+    with torch.inference_mode():
+        expected, _ = fast.step(frame, model.initial_state(1, SIZE))
+        assert torch.equal(fast.step(frame, (None,) * 10)[0], expected)
+        logits, state = fast.step(frame.half(), tuple(x.half() for x in model.initial_state(1, SIZE)))
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-2 * expected.abs().max().item())
+    assert {x.dtype for x in state} == {torch.float16}
 
 
 @native_only

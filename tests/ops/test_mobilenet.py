@@ -15,8 +15,7 @@ from torch.library import opcheck
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo import ops
-from zoo.ops import mobilenet_reference
-from zoo.ops.mobilenet import Conv, InvertedResidual, Mobilenet, mobilenet
+from zoo.ops import ConvWeights, InvertedResidual, Mobilenet, mobilenet_reference, prepare_mobilenet
 
 MODULES: list[ModuleType] = [mobilenet_reference]
 if ops.backend() == "native":
@@ -29,8 +28,8 @@ modules = pytest.mark.parametrize("module", MODULES, ids=lambda module: module._
 zoo = torch.ops.zoo
 
 
-def conv(out: int, channels: int, side: int) -> Conv:
-    return Conv(torch.randn(out, channels, side, side) * (1.5 / channels / side**2) ** 0.5, torch.randn(out) / 4)
+def conv(out: int, channels: int, side: int) -> ConvWeights:
+    return ConvWeights(torch.randn(out, channels, side, side) * (1.5 / channels / side**2) ** 0.5, torch.randn(out) / 4)
 
 
 def network(
@@ -50,7 +49,12 @@ def network(
         stays = bool(blocks) and stride == 1 and out == width
         blocks.append(InvertedResidual(expand, conv(inner, 1, 3), conv(out, inner, 1), stride, stays, stays))
         width = out
-    return mobilenet(first, blocks, conv(40, width, 1), stem_stride, limit, same_padding, dtype)
+    return prepare_mobilenet(first, blocks, conv(40, width, 1), stem_stride, limit, same_padding, dtype)
+
+
+def conv_block(channels: int) -> InvertedResidual:
+    """A block that expands nothing."""
+    return InvertedResidual(None, conv(channels, 1, 3), conv(channels, channels, 1))
 
 
 def in_float32(net: Mobilenet) -> Mobilenet:
@@ -110,15 +114,16 @@ def test_work_is_shared_out_among_threads(threads: int, dtype: torch.dtype) -> N
 
 
 @modules
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("state_dtype", [torch.float32, torch.bfloat16])
-def test_steps_give_what_the_clip_gives(module: ModuleType, state_dtype: torch.dtype) -> None:
+def test_steps_give_what_the_clip_gives(module: ModuleType, state_dtype: torch.dtype, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    net, x = network(), torch.randn(2, 4, 3, 20, 30)  # of blocks 1 and 3 the frames are shifted
+    net, x = network(dtype=dtype), torch.randn(2, 4, 3, 20, 30)  # of blocks 1 and 3 the frames are shifted
     clip = module.mobilenet_features(x.flatten(0, 1), net, 4, 8, True).unflatten(0, (2, 4))
     past = [torch.zeros(2, channels // 8, *size, dtype=state_dtype) for channels, size in ((8, (10, 15)), (16, (5, 8)))]
     for t, frame in enumerate(x.unbind(1)):
         features, kept = module.online_mobilenet_features(frame, past, net)
-        close(features, clip[:, t], 1e-5 if state_dtype == torch.float32 else 0.02)
+        close(features, clip[:, t], 1e-5 if state_dtype == dtype == torch.float32 else 0.02)
         assert [(state.shape, state.dtype) for state in kept] == [(state.shape, state.dtype) for state in past]
         past = [state.contiguous() if t % 2 else state for state in kept]  # in whatever layout
     assert all(state.any() for state in past)
@@ -146,21 +151,24 @@ def test_no_frames_give_no_features(module: ModuleType) -> None:
 def test_what_does_not_fit_is_refused() -> None:
     net, x = network(), torch.randn(2, 3, 16, 16)
     past = [torch.zeros(2, 1, 8, 8), torch.zeros(2, 2, 4, 4)]
+    adds = net.blocks[2]._replace(residual=True)
     for call, message in (
         (lambda: ops.mobilenet_features(x.double(), net, 2), "float32"),
         (lambda: ops.mobilenet_features(x[:, :2], net, 2), r"\[N, 3, H, W\]"),
         (lambda: ops.mobilenet_features(x[..., :0], net, 2), "at least one pixel"),
         (lambda: ops.mobilenet_features(x, net, 3), "whole number of clips"),
         (lambda: ops.online_mobilenet_features(x, past[:1], net), "2 blocks are shifted, and past has 1"),
-        (lambda: ops.online_mobilenet_features(x, [past[0], past[1].double()], net), "float32 or bfloat16"),
-        (lambda: mobilenet(net.stem, [], net.head), "first block"),
-        (lambda: mobilenet(net.stem, net.blocks[1:], net.head), "first block"),
-        (lambda: mobilenet(net.stem, [net.blocks[0]] * 2, net.head), "must be|expansion"),
-        (lambda: mobilenet(net.stem, net.blocks, conv(4, 5, 1)), r"must be \[O, 16, 1, 1\]"),
-        (lambda: mobilenet(net.stem, net.blocks, net.head, stem_stride=3), "strides are 1 or 2"),
-        (lambda: mobilenet(net.stem, net.blocks, net.head, limit=0), "above 0"),
-        (lambda: mobilenet(net.stem, net.blocks, net.head, dtype=torch.float16), "float32 or bfloat16"),
-        (lambda: mobilenet(net.stem, [net.blocks[0], net.blocks[2]._replace(residual=True)], net.head), "stride 1"),
+        (lambda: prepare_mobilenet(net.stem, [], net.head), "first block"),
+        (lambda: prepare_mobilenet(net.stem, net.blocks[1:], net.head), "first block"),
+        (lambda: prepare_mobilenet(net.stem, [net.blocks[0], conv_block(8)], net.head), "only the first"),
+        (lambda: prepare_mobilenet(net.stem, net.blocks, conv(4, 5, 1)), r"must be \[O, 16, 1, 1\]"),
+        (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, stem_stride=3), "strides are 1 or 2"),
+        (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, limit=0), "above 0"),
+        (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, dtype=torch.float16), "float32 or bfloat16"),
+        (
+            lambda: prepare_mobilenet(net.stem, [net.blocks[0], adds], net.head),
+            "stride 1",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             call()
@@ -168,12 +176,13 @@ def test_what_does_not_fit_is_refused() -> None:
         ops.mobilenet_features(x.requires_grad_(), net, 2)
 
 
-@modules
-def test_a_state_of_other_frames_is_refused(module: ModuleType) -> None:
-    with pytest.raises(RuntimeError):
-        module.online_mobilenet_features(
-            torch.randn(2, 3, 16, 16), [torch.zeros(2, 1, 8, 9), torch.zeros(2, 2, 4, 4)], network()
-        )
+def test_a_state_of_other_frames_is_refused() -> None:
+    x, second = torch.randn(2, 3, 16, 16), torch.zeros(2, 2, 4, 4)
+    for first in (torch.zeros(2, 1, 8, 9), torch.zeros(2, 2, 8, 8), torch.zeros(2, 1, 8, 8).half()):
+        with pytest.raises(ValueError, match=r"\[2, 1, 8, 8\]: begin with zeros"):
+            ops.online_mobilenet_features(x, [first, second], network())
+    with pytest.raises(ValueError, match="batch size"):
+        ops.online_mobilenet_features(x, [torch.zeros(1, 1, 8, 8), second], network())
 
 
 def arguments(net: Mobilenet) -> tuple:
@@ -228,5 +237,5 @@ def test_operators_that_are_called_past_the_door_check_what_they_read() -> None:
     for states in (past[:1], [*past, past[0]], [past[0], past[1][0]], [past[0].expand(2, 9, 8, 8), past[1]]):
         with pytest.raises(RuntimeError, match="state"):
             zoo.online_mobilenet_features(x, states, packed, layout, *rest)
-    with pytest.raises(RuntimeError, match="float32 or bfloat16"):
+    with pytest.raises(RuntimeError, match="neither float32 nor bfloat16"):
         zoo.online_mobilenet_features(x, [past[0].double(), past[1]], packed, layout, *rest)

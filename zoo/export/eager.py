@@ -12,11 +12,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from zoo.export.signature import Network, example_inputs, signature_of
 from zoo.export.uses import sole_followers
-from zoo.layers.shifted_conv import ShiftedPointwiseConv, use_shifted_convs
-from zoo.ops.pointwise import Activation
+from zoo.layers.shifted_conv import ACTIVATIONS, ShiftedPointwiseConv, use_shifted_convs
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.ReLU6: "relu6"}
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 

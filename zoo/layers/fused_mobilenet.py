@@ -1,7 +1,8 @@
-"""A MobileNetV2 of timm, with or without shifts, whose blocks are one operator at inference."""
+"""A MobileNetV2 of timm, with or without shifts, that is one operator at inference; docs/fused_mobilenet.md."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from types import NoneType
@@ -11,51 +12,49 @@ import torch
 from torch import Tensor, nn
 
 from zoo import ops
-from zoo.layers.shifted_conv import ShiftedPointwiseConv
+from zoo.layers.shifted_conv import ACTIVATIONS, ShiftedPointwiseConv
 from zoo.layers.temporal_shift import ClipContext, TemporalShift
-from zoo.ops.mobilenet import Conv, InvertedResidual, Mobilenet, mobilenet
+from zoo.ops.mobilenet import DTYPES
 
-LIMITS: dict[type[nn.Module], float] = {nn.ReLU: math.inf, nn.ReLU6: 6.0}  # what activations clamp to
-_FUSED = {"relu": math.inf, "relu6": 6.0}
-
-
-class Unfit(Exception):
-    """A backbone is no MobileNetV2 that the operator computes."""
+_LIMITS = {"relu": math.inf, "relu6": 6.0}  # what activations clamp to
 
 
 class FusedMobilenet(nn.Module):
-    """A MobileNetV2 in the place of timm's, from the image to the pooled features.
+    """A MobileNetV2 in the place of timm's, from the image to the pooled features, where its weights are: on a CPU.
 
     Args:
         network: the weights.
-        shifts: of the shifted blocks, in order; their context and their numbers are taken over.
+        shifts: of the shifted blocks, in order.
+        context: of the model.
     """
 
-    def __init__(self, network: Mobilenet, shifts: Sequence[TemporalShift]):
+    def __init__(self, network: ops.Mobilenet, shifts: Sequence[TemporalShift], context: ClipContext):
         super().__init__()
         self.network = network
-        self.context = shifts[0].context if shifts else ClipContext()
+        self.context = context
         self.shift_div = shifts[0].shift_div if shifts else 8
         self.direction = shifts[0].direction if shifts else "online"
         self.indices = [shift.index for shift in shifts]
 
-    def forward_head(self, features: Tensor, pre_logits: bool = True) -> Tensor:
-        """The features as they are: they are pooled already."""
-        return features
-
     def forward_features(self, x: Tensor) -> Tensor:
-        """Frames [N*T, C, H, W] to pooled features [N*T, num_features]."""
-        past = self.context.past
+        """Frames [N*T, C, H, W] to pooled features [N*T, num_features], float32."""
+        x, past = x.float(), self.context.past
         if past is None or not self.indices:
             num_frames = self.context.num_frames if self.indices else 1
             return ops.mobilenet_features(x, self.network, num_frames, self.shift_div, self.direction)
         states = [past[index] for index in self.indices]
-        given = [state for state in states if state is not None]
-        if len(given) < len(states):
-            raise ValueError("a stream begins with a state: take it from initial_state of the model")
-        features, kept = ops.online_mobilenet_features(x, given, self.network)
-        for index, now in zip(self.indices, kept, strict=True):
-            past[index] = now
+        shapes = self.network.shifted_shapes(*x.shape[2:])
+        given = [
+            _known(x.new_zeros(len(x), channels // self.shift_div, *size) if state is None else state)
+            for state, (channels, *size) in zip(states, shapes, strict=True)
+        ]
+        features, kept = ops.online_mobilenet_features(x, given, self.network, self.shift_div)
+        for index, before, now in zip(self.indices, states, kept, strict=True):
+            past[index] = now if before is None else now.to(before.dtype)
+        return features
+
+    def forward_head(self, features: Tensor, pre_logits: bool = True) -> Tensor:
+        """The features as they are: they are pooled already."""
         return features
 
     def extra_repr(self) -> str:
@@ -64,53 +63,63 @@ class FusedMobilenet(nn.Module):
         return f"{blocks} blocks, {shifted} shifted, direction={self.direction!r}, {self.network.dtype}"
 
 
-def fuse_mobilenet(model: nn.Module, dtype: torch.dtype = torch.float32) -> bool:
-    """Let one operator compute the MobileNetV2 in ``model``, which is changed; see :class:`FusedMobilenet`.
+def _known(state: Tensor) -> Tensor:
+    """A state in a type that the operator takes."""
+    return state if state.dtype in DTYPES else state.float()
+
+
+def with_fused_mobilenet(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module | None:
+    """A copy of ``model`` whose backbone is a :class:`FusedMobilenet`; none where it is no MobileNetV2 of that kind.
 
     Args:
-        model: in evaluation mode, with batch norms folded, see :func:`zoo.export.eager.fast_copy`.
+        model: in evaluation mode, with batch norms folded, see :func:`zoo.export.eager.fast_copy`. It stays as it is.
         dtype: float32 or bfloat16; activations go from block to block in it.
-
-    Returns:
-        whether there is one; if not, the model is as it was.
     """
     backbone: Any = getattr(model, "backbone", None)
-    if model.training or not hasattr(backbone, "conv_stem") or not hasattr(backbone, "conv_head"):
-        return False
     try:
         network, shifts = _read(backbone, dtype)
-    except Unfit:
-        return False
-    model.backbone = FusedMobilenet(network, shifts)
-    return True
+    except _UnfitError:
+        return None
+    copied: Any = copy.deepcopy(model, {id(backbone): nn.Identity()})
+    copied.backbone = FusedMobilenet(network, shifts, copied.context)
+    return copied
 
 
-def _read(backbone: Any, dtype: torch.dtype) -> tuple[Mobilenet, list[TemporalShift]]:
+class _UnfitError(Exception):
+    """A backbone is no MobileNetV2 that the operator computes."""
+
+
+def _read(backbone: Any, dtype: torch.dtype) -> tuple[ops.Mobilenet, list[TemporalShift]]:
     """The weights and the shifts of a backbone.
 
     Raises:
-        Unfit: it is built otherwise.
+        _UnfitError: it is built otherwise.
     """
-    if any(module._forward_hooks or module._forward_pre_hooks for module in backbone.modules()):
-        raise Unfit
-    if getattr(backbone.global_pool, "pool_type", None) != "avg":
-        raise Unfit
+    from timm.models.efficientnet import EfficientNet
+
+    _require(type(backbone) is EfficientNet and not backbone.training)
+    _require(backbone.global_pool.pool_type == "avg")
+    for module in backbone.modules():
+        _require(not module._forward_hooks and not module._forward_pre_hooks)
     reader = _Reader()
     stem, stem_stride = reader.conv(backbone.conv_stem, 3), backbone.conv_stem.stride[0]
     reader.activation(backbone.conv_stem, backbone.bn1)
     blocks = [reader.block(block) for stage in backbone.blocks for block in stage]
     head = reader.conv(backbone.conv_head, 1)
     reader.activation(backbone.conv_head, backbone.bn2)
-    if len(reader.limits) != 1 or len(reader.padded) > 1:
-        raise Unfit
-    if len({(shift.context, shift.shift_div, shift.direction) for shift in reader.shifts}) > 1:
-        raise Unfit
-    same_padding = True in reader.padded
+    _require(len(reader.limits) == 1 and len(reader.padded) < 2)
+    _require(len({(id(shift.context), shift.shift_div, shift.direction) for shift in reader.shifts}) < 2)
     (limit,) = reader.limits
     try:
-        return mobilenet(stem, blocks, head, stem_stride, limit, same_padding, dtype), reader.shifts
+        network = ops.prepare_mobilenet(stem, blocks, head, stem_stride, limit, True in reader.padded, dtype)
     except ValueError as error:  # of shapes that the operator does not take
-        raise Unfit from error
+        raise _UnfitError from error
+    return network, reader.shifts
+
+
+def _require(condition: bool) -> None:
+    if not condition:
+        raise _UnfitError
 
 
 class _Reader:
@@ -121,53 +130,51 @@ class _Reader:
         self.padded: set[bool] = set()  # as TensorFlow does, of convolutions with a stride
         self.shifts: list[TemporalShift] = []
 
-    def block(self, block: Any) -> InvertedResidual:
+    def block(self, block: Any) -> ops.InvertedResidual:
         """A block of timm."""
-        expands = hasattr(block, "conv_pwl")
-        parts = ["conv_pw", "conv_dw", "conv_pwl"] if expands else ["conv_dw", "conv_pw"]
-        if not all(hasattr(block, name) for name in (*parts, "has_skip", "se", "aa", "drop_path")):
-            raise Unfit
-        for name in ("conv_s2d", "aa", "se", "drop_path", f"bn{len(parts)}"):
-            if not isinstance(getattr(block, name, None), nn.Identity | NoneType):
-                raise Unfit
-        first, *_, last = (getattr(block, name) for name in parts)
+        from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
+
+        _require(type(block) in (DepthwiseSeparableConv, InvertedResidual))
+        expands = type(block) is InvertedResidual
+        first, last = block.conv_pw if expands else block.conv_dw, block.conv_pwl if expands else block.conv_pw
+        for name in ("conv_s2d", "aa", "se", "drop_path", "bn3" if expands else "bn2"):
+            _require(isinstance(getattr(block, name, None), nn.Identity | NoneType))
         shifted = expands and type(first) in (TemporalShift, ShiftedPointwiseConv)  # others may shift otherwise
         if shifted:
             self.shifts.append(first)
         self.activation(first, block.bn1)
         if expands:
             self.activation(block.conv_dw, block.bn2)
-        return InvertedResidual(
+        return ops.InvertedResidual(
             expand=self.conv(first.net if shifted else first, 1) if expands else None,
-            depthwise=self.conv(block.conv_dw, 3),
+            depthwise=self.conv(block.conv_dw, 3, depthwise=True),
             project=self.conv(last, 1),
             stride=block.conv_dw.stride[0],
             shifted=shifted,
             residual=bool(block.has_skip),
         )
 
-    def conv(self, conv: Any, side: int) -> Conv:
+    def conv(self, conv: Any, side: int, depthwise: bool = False) -> ops.ConvWeights:
         """A convolution with a bias."""
         from timm.layers import Conv2dSame
 
-        if type(conv) not in (nn.Conv2d, Conv2dSame) or conv.bias is None or conv.weight.dtype != torch.float32:
-            raise Unfit
-        strides = {(1, 1)} if side == 1 else {(1, 1), (2, 2)}
-        if conv.kernel_size != (side, side) or conv.stride not in strides or conv.dilation != (1, 1):
-            raise Unfit
+        _require(type(conv) in (nn.Conv2d, Conv2dSame) and conv.bias is not None)
+        _require(conv.weight.dtype == torch.float32 and conv.padding_mode == "zeros")
+        _require(conv.groups == (conv.in_channels if depthwise else 1) and conv.dilation == (1, 1))
+        _require(conv.kernel_size == (side, side) and conv.stride in ({(1, 1)} if side == 1 else {(1, 1), (2, 2)}))
         if type(conv) is Conv2dSame:
             self.padded.add(True)
-        elif conv.padding != (side // 2, side // 2):
-            raise Unfit
-        elif conv.stride != (1, 1):
-            self.padded.add(False)
-        return Conv(conv.weight.detach(), conv.bias.detach())
+        else:
+            _require(conv.padding == (side // 2, side // 2))
+            if conv.stride != (1, 1):
+                self.padded.add(False)
+        return ops.ConvWeights(conv.weight.detach(), conv.bias.detach())
 
     def activation(self, conv: nn.Module, activation: nn.Module) -> None:
         """What follows a convolution, or is fused into it."""
-        if isinstance(conv, ShiftedPointwiseConv) and conv.activation != "none" and type(activation) is nn.Identity:
-            self.limits.add(_FUSED[conv.activation])
-        elif type(activation) in LIMITS:
-            self.limits.add(LIMITS[type(activation)])
-        else:
-            raise Unfit
+        name = ACTIVATIONS.get(type(activation))
+        if isinstance(conv, ShiftedPointwiseConv) and conv.activation != "none":
+            _require(type(activation) is nn.Identity)
+            name = conv.activation
+        _require(name is not None)
+        self.limits.add(_LIMITS[str(name)])

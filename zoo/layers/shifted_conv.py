@@ -11,6 +11,8 @@ from zoo.layers.replace import replace_modules
 from zoo.layers.temporal_shift import TemporalShift, is_pointwise
 from zoo.ops.pointwise import Activation
 
+ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.ReLU6: "relu6"}  # that it computes as well
+
 
 class ShiftedPointwiseConv(TemporalShift):
     """A :class:`TemporalShift` of a 1x1 convolution that computes the same without a shifted tensor.

@@ -2,7 +2,14 @@
 
 from zoo.ops.backends import backend
 from zoo.ops.branch import VoxelBranch, voxel_branch
-from zoo.ops.mobilenet import mobilenet_features, online_mobilenet_features
+from zoo.ops.mobilenet import (
+    ConvWeights,
+    InvertedResidual,
+    Mobilenet,
+    mobilenet_features,
+    online_mobilenet_features,
+    prepare_mobilenet,
+)
 from zoo.ops.plan import VoxelPlan, voxel_plan
 from zoo.ops.points import (
     avg_voxelize,
@@ -18,6 +25,9 @@ from zoo.ops.shift import online_shift, temporal_shift, temporal_shift_
 from zoo.ops.sparse import sparse_voxel_branch, sparse_work
 
 __all__ = [
+    "ConvWeights",
+    "InvertedResidual",
+    "Mobilenet",
     "VoxelBranch",
     "VoxelPlan",
     "avg_voxelize",
@@ -30,6 +40,7 @@ __all__ = [
     "online_mobilenet_features",
     "online_pointwise_conv",
     "online_shift",
+    "prepare_mobilenet",
     "shifted_pointwise_conv",
     "sparse_voxel_branch",
     "sparse_work",

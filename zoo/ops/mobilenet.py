@@ -1,5 +1,6 @@
 """MobileNetV2 on shifted frames at inference, as one operator (Sandler et al. 2018, table 2; TSM, section 3.4).
 
+Sums of products are shared out by the number of threads and of frames, so that last bits depend on both.
 Layer by layer a small network waits for its operators to be called and for its large inner tensors to come from
 memory. Here the rows of a block go through its three convolutions while they are in the caches.
 """
@@ -16,16 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.ops import mobilenet_reference, reference
+from zoo.ops import mobilenet_reference
 from zoo.ops.backends import implementation
 from zoo.ops.branch import TILE, pack
-from zoo.ops.checks import check_float
+from zoo.ops.checks import check_float, check_together, check_whole
 from zoo.ops.shift import Direction, check_frames
 
 DTYPES = (torch.float32, torch.bfloat16)
 
 
-class Conv(NamedTuple):
+class ConvWeights(NamedTuple):
     """A convolution with its batch norm folded in: weight and bias."""
 
     weight: Tensor
@@ -44,9 +45,9 @@ class InvertedResidual(NamedTuple):
         residual: the frames are added to the result, as they were.
     """
 
-    expand: Conv | None
-    depthwise: Conv
-    project: Conv
+    expand: ConvWeights | None
+    depthwise: ConvWeights
+    project: ConvWeights
     stride: int = 1
     shifted: bool = False
     residual: bool = False
@@ -54,7 +55,7 @@ class InvertedResidual(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Mobilenet:
-    """A MobileNetV2 from the image to its pooled features, made by :func:`mobilenet`.
+    """A MobileNetV2 from the image to its pooled features, made by :func:`prepare_mobilenet`.
 
     Attributes:
         stem: the first convolution, [C, I, 3, 3], activated.
@@ -68,27 +69,34 @@ class Mobilenet:
         layout: and what it must know of the blocks.
     """
 
-    stem: Conv
+    stem: ConvWeights
     stem_stride: int
     blocks: tuple[InvertedResidual, ...]
-    head: Conv
+    head: ConvWeights
     limit: float
     same_padding: bool
     dtype: torch.dtype
     packed: list[Tensor]
     layout: list[int]
 
-    @property
-    def num_shifts(self) -> int:
-        """How many blocks are shifted."""
-        return sum(block.shifted for block in self.blocks)
+    def shifted_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
+        """Channels, height and width of the frames that are shifted, block by block, for images of this size."""
+        shapes = []
+        channels = self.stem.weight.shape[0]
+        height, width = -(-height // self.stem_stride), -(-width // self.stem_stride)
+        for block in self.blocks:
+            if block.shifted:
+                shapes.append((channels, height, width))
+            channels = block.project.weight.shape[0]
+            height, width = -(-height // block.stride), -(-width // block.stride)
+        return shapes
 
 
 @torch.no_grad()
-def mobilenet(
-    stem: Conv,
+def prepare_mobilenet(
+    stem: ConvWeights,
     blocks: Sequence[InvertedResidual],
-    head: Conv,
+    head: ConvWeights,
     stem_stride: int = 2,
     limit: float = 6.0,
     same_padding: bool = False,
@@ -108,7 +116,7 @@ def mobilenet(
     Raises:
         ValueError: the shapes do not fit one another, or an argument is none of the above.
     """
-    name = "mobilenet"
+    name = "prepare_mobilenet"
     if dtype not in DTYPES:
         raise ValueError(f"{name}: computes in float32 or bfloat16, not {dtype}")
     if not blocks or blocks[0].expand is not None or blocks[0].shifted or blocks[0].residual:
@@ -177,7 +185,7 @@ def mobilenet_features(
 
 
 def online_mobilenet_features(
-    frames: Tensor, past: Sequence[Tensor], network: Mobilenet
+    frames: Tensor, past: Sequence[Tensor], network: Mobilenet, shift_div: int = 8
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The pooled features of the next frame of streams, whose shifts look at the frame before.
 
@@ -185,22 +193,29 @@ def online_mobilenet_features(
         frames: one of each of N streams, [N, I, H, W], float32.
         past: what the step before kept, for every shifted block [N, C/d, H', W']; zeros at the first.
         network: whose weights to take.
+        shift_div: d.
 
     Returns:
         [N, F], float32, and what to pass to the next step, in the type of ``past``.
 
     Raises:
-        ValueError: a shape or dtype does not fit.
-        RuntimeError: a gradient is wanted, or ``past`` does not fit the frames.
+        ValueError: a shape, dtype or device does not fit.
+        RuntimeError: a gradient is wanted.
     """
     name = "online_mobilenet_features"
     _check_images(name, frames, network)
-    if len(past) != network.num_shifts:
-        raise ValueError(f"{name}: {network.num_shifts} blocks are shifted, and past has {len(past)} tensors")
-    for tensor in past:
+    check_whole(name, "shift_div", shift_div, 1)
+    shapes = network.shifted_shapes(*frames.shape[2:])
+    if len(past) != len(shapes):
+        raise ValueError(f"{name}: {len(shapes)} blocks are shifted, and past has {len(past)} tensors")
+    for tensor, (channels, *size) in zip(past, shapes, strict=True):
         check_float(name, "past", tensor, "[N, C, H, W]")
-        if tensor.dtype not in DTYPES:
-            raise ValueError(f"{name}: past must be float32 or bfloat16, not {tensor.dtype}")
+        check_together(name, frames=frames, past=tensor)
+        if tensor.dtype not in DTYPES or list(tensor.shape[1:]) != [channels // shift_div, *size]:
+            raise ValueError(
+                f"{name}: past holds {tensor.dtype} of shape {list(tensor.shape)}, and these frames need float32 or "
+                f"bfloat16 of shape {[frames.shape[0], channels // shift_div, *size]}: begin with zeros"
+            )
     out: tuple[Tensor, tuple[Tensor, ...]] = _module(frames.device).online_mobilenet_features(frames, past, network)
     return out
 
@@ -218,7 +233,7 @@ def _check_images(name: str, frames: Tensor, network: Mobilenet) -> None:
         raise RuntimeError(f"{name}: is for inference: take the network's layers where gradients are wanted")
 
 
-def _check(name: str, conv: Conv, channels: int | None, side: int, out: int | None = None) -> int:
+def _check(name: str, conv: ConvWeights, channels: int | None, side: int, out: int | None = None) -> int:
     """The channels that a convolution gives, if it is as it must be."""
     shape = conv.weight.shape
     fits = conv.weight.dim() == 4 and shape[2:] == (side, side) and conv.bias.shape == shape[:1] and 0 not in shape
@@ -231,7 +246,7 @@ def _check(name: str, conv: Conv, channels: int | None, side: int, out: int | No
     return shape[0]
 
 
-def _packed_block(expand: Conv, block: InvertedResidual, dtype: torch.dtype) -> list[Tensor]:
+def _packed_block(expand: ConvWeights, block: InvertedResidual, dtype: torch.dtype) -> list[Tensor]:
     """See mobilenet.cpp."""
     step = _step(dtype)
     bias = _up_to(block.project.bias.detach().float(), 0, TILE)
@@ -264,7 +279,7 @@ def _up_to(x: Tensor, dim: int, step: int) -> Tensor:
 
 def _module(device: torch.device) -> ModuleType:
     """The module that computes on ``device``; there are kernels for CPUs."""
-    if implementation(device) is reference or device.type == "cuda":
+    if implementation(device).__name__ != "zoo.ops.native" or device.type == "cuda":
         return mobilenet_reference
     from zoo.ops import mobilenet_native
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from zoo.ops import reference
 
 if TYPE_CHECKING:
-    from zoo.ops.mobilenet import Conv, Mobilenet
+    from zoo.ops.mobilenet import ConvWeights, Mobilenet
 
 
 def mobilenet_features(frames: Tensor, network: Mobilenet, num_frames: int, shift_div: int, online: bool) -> Tensor:
@@ -39,7 +39,7 @@ def _run(frames: Tensor, network: Mobilenet, shift: Callable[[Tensor], Tensor]) 
     def activate(x: Tensor) -> Tensor:
         return x.clamp(0, network.limit)
 
-    def convolve(x: Tensor, conv: Conv, stride: int = 1) -> Tensor:
+    def convolve(x: Tensor, conv: ConvWeights, stride: int = 1) -> Tensor:
         side = conv.weight.shape[2]
         groups = x.shape[1] // conv.weight.shape[1]
         weight, bias = conv.weight.to(network.dtype), conv.bias.to(network.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
@@ -13,7 +14,7 @@ from zoo import ops
 from zoo.errors import ZooError
 from zoo.export.quantize_torch import QuantizedGraph
 from zoo.export.signature import Network
-from zoo.layers.fused_mobilenet import fuse_mobilenet
+from zoo.layers.fused_mobilenet import with_fused_mobilenet
 from zoo.layers.pvconv import PVConv
 from zoo.layers.shared_mlp import use_pointwise_products
 from zoo.layers.sparse_pvconv import sparse_voxel_branches
@@ -33,12 +34,13 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     is_cpu = example[0].device.type == "cpu"
     if precision != "int8":
         if is_cpu and computes_mobilenets(precision):
-            fused = copy.deepcopy(network).eval()  # other runtimes share what was given
-            if fuse_mobilenet(fused.model, TYPES[precision]):
+            model = with_fused_mobilenet(network.model, TYPES[precision])
+            if model is not None:
+                fused = Network(model, network.signature)
                 return EagerSession(fused, precision, num_threads, layout=None, autocast=False)
         network = as_precision(network, precision)
         if is_cpu and any(isinstance(module, PVConv) for module in network.modules()):
-            network = copy.deepcopy(network).eval()
+            network = copy.deepcopy(network).eval()  # other runtimes share what was given
             sparse_voxel_branches(network)
             use_pointwise_products(network)
         return EagerSession(network, precision, num_threads)
@@ -50,10 +52,19 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     return EagerSession(graph, precision, num_threads)
 
 
+@functools.cache
 def computes_mobilenets(precision: str) -> bool:
-    """Whether the operator for a whole MobileNetV2 pays here: in bfloat16 where there are units for its products."""
-    has_units = bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
-    return ops.backend() == "native" and (precision == "fp32" or (precision == "bf16" and has_units))
+    """Whether the operator for a whole MobileNetV2 has been found to pay on such a processor.
+
+    It has with AVX-512, and in bfloat16 with units for matrices.
+    """
+
+    def has(feature: str) -> bool:
+        return bool(getattr(torch.cpu, feature, lambda: False)())
+
+    if ops.backend() != "native" or not has("_is_avx512_supported"):
+        return False
+    return precision == "fp32" or (precision == "bf16" and has("_is_amx_tile_supported") and has("_init_amx"))
 
 
 class EagerSession:

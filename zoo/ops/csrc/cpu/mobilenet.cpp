@@ -6,12 +6,6 @@
 namespace zoo {
 namespace {
 
-constexpr const char* mobilenet_name = "mobilenet_features";
-
-[[noreturn]] void refuse_weights() {
-  refuse(mobilenet_name, ": weights and layout must be as zoo.ops.mobilenet makes them");
-}
-
 // Values of pixels in another type and layout.
 template <typename To, typename From>
 ZOO_SIMD void copy_values(To* __restrict to, int64_t to_pixel, const From* __restrict from, int64_t from_pixel,
@@ -21,12 +15,11 @@ ZOO_SIMD void copy_values(To* __restrict to, int64_t to_pixel, const From* __res
       to[p * to_pixel + c] = rounded<To>(widened(from[p * from_pixel + c * from_channel]));
 }
 
-// f(pointer to values in the type of a state).
+// f(pointer to values in the type of a state), which was checked.
 template <typename F>
 void with_state(const Tensor& state, const F& f) {
   if (state.scalar_type() == ScalarType::Float) return f(mutable_data<float>(state));
-  if (state.scalar_type() == ScalarType::BFloat16) return f(mutable_data<BFloat16>(state));
-  refuse(mobilenet_name, ": a state must be float32 or bfloat16");
+  f(mutable_data<BFloat16>(state));
 }
 
 // sums[c] += what the activation makes of value[c], for `count` pixels.
@@ -77,6 +70,7 @@ struct Head {
 // channels of the result, the stride, whether frames are shifted, and whether what goes in is added to what comes out.
 // The head's weight and bias, and its channels, come last.
 struct Given {
+  const char* name;
   const std::vector<Tensor>& weights;
   const std::vector<int64_t>& layout;
   int64_t stem_stride;
@@ -93,11 +87,15 @@ struct Given {
   void check(const Tensor& frames) const {
     if (frames.dim() != 4 || frames.scalar_type() != ScalarType::Float || !frames.is_contiguous() ||
         frames.size(1) < 1 || frames.size(2) < 1 || frames.size(3) < 1)
-      refuse(mobilenet_name, ": frames must be float32 [F, C, H, W], contiguous, of at least one pixel");
+      refuse(name, ": frames must be float32 [F, C, H, W], contiguous, of at least one pixel");
     bool fits = layout.size() % numbers_each == 1 && blocks() > 0 && is_stride(stem_stride) &&
                 static_cast<int64_t>(weights.size()) == blocks() * tensors_each + 2 && !is_shifted(0) && !adds(0);
     for (int64_t b = 0; fits && b < blocks(); ++b) fits = out_channels(b) > 0 && is_stride(stride(b));
     if (!fits || layout.back() < 1) refuse_weights();
+  }
+
+  [[noreturn]] void refuse_weights() const {
+    refuse(name, ": weights and layout must be as prepare_mobilenet makes them");
   }
 
   // Tensor `i`, which must hold so many values.
@@ -130,7 +128,7 @@ std::vector<Block<T>> blocks_of(const Tensor& frames, const Given& given) {
     const Window window(height, width, given.stride(b), given.same);
     const int64_t i = b * Given::tensors_each, middle = given.weights[i + 1].numel();
     const int64_t columns = round_up(given.out_channels(b), lanes), depth = round_up(source.depth, depth_step<T>);
-    if (middle == 0 || middle % depth_step<T> != 0) refuse_weights();
+    if (middle == 0 || middle % depth_step<T> != 0) given.refuse_weights();
     Block<T> block{source, window, middle, given.out_channels(b)};
     block.expand = given.values<T>(i, middle * depth);
     block.expand_bias = given.values<float>(i + 1, middle);
@@ -139,7 +137,7 @@ std::vector<Block<T>> blocks_of(const Tensor& frames, const Given& given) {
     block.project = given.values<T>(i + 4, middle * columns);
     block.project_bias = given.values<float>(i + 5, 2 * columns);
     block.limit = given.limit;
-    if (given.adds(b) && (channels != block.out_channels || block.window.stride != 1)) refuse_weights();
+    if (given.adds(b) && (channels != block.out_channels || block.window.stride != 1)) given.refuse_weights();
     block.share_out(torch::stable::get_num_threads());
     blocks.push_back(block);
     height = window.out_height();
@@ -222,13 +220,13 @@ template <typename F>
 void with_type(const Given& given, const F& f) {
   if (given.weights[0].scalar_type() == ScalarType::Float) return f(float{});
   if (given.weights[0].scalar_type() == ScalarType::BFloat16) return f(BFloat16{});
-  refuse_weights();
+  given.refuse_weights();
 }
 
 Tensor mobilenet_features(Tensor frames, std::vector<Tensor> weights, std::vector<int64_t> layout, int64_t stem_stride,
                           double limit, bool same, int64_t num_frames, int64_t shift_div, int64_t first,
                           int64_t second) {
-  const Given given{weights, layout, stem_stride, static_cast<float>(limit), same};
+  const Given given{"mobilenet_features", weights, layout, stem_stride, static_cast<float>(limit), same};
   given.check(frames);
   check_frames(frames, num_frames, shift_div, second);
   Tensor out;
@@ -251,7 +249,7 @@ Tensor mobilenet_features(Tensor frames, std::vector<Tensor> weights, std::vecto
 std::vector<Tensor> online_mobilenet_features(Tensor frames, std::vector<Tensor> past, std::vector<Tensor> weights,
                                               std::vector<int64_t> layout, int64_t stem_stride, double limit,
                                               bool same) {
-  const Given given{weights, layout, stem_stride, static_cast<float>(limit), same};
+  const Given given{"online_mobilenet_features", weights, layout, stem_stride, static_cast<float>(limit), same};
   given.check(frames);
   std::vector<Tensor> results(1);
   with_type(given, [&](auto zero) {
@@ -263,12 +261,13 @@ std::vector<Tensor> online_mobilenet_features(Tensor frames, std::vector<Tensor>
       if (!given.is_shifted(b)) continue;
       ShiftedFrames<const T>& x = blocks[b].source.frames;
       const int64_t height = blocks[b].window.height, width = blocks[b].window.width, pixels = height * width;
-      if (pasts.size() == past.size()) refuse(mobilenet_name, ": there are too few tensors in the state");
+      if (pasts.size() == past.size()) refuse(given.name, ": there are too few tensors in the state");
       const Tensor before = dense(past[pasts.size()]);
       const int64_t fold = before.dim() == 4 ? before.size(1) : -1;
-      if (fold < 0 || fold > x.channels || before.size(0) != x.count || before.size(2) != height ||
+      const bool known = before.scalar_type() == ScalarType::Float || before.scalar_type() == ScalarType::BFloat16;
+      if (!known || fold < 0 || fold > x.channels || before.size(0) != x.count || before.size(2) != height ||
           before.size(3) != width)
-        refuse(mobilenet_name, ": the state does not fit the frames");
+        refuse(given.name, ": the state does not fit the frames, or is neither float32 nor bfloat16");
       const bool last = is_channels_last(before);
       T* values = pasts.emplace_back(room<T>(x.count * pixels * fold)).get();
       with_state(before, [&](const auto* from) {
@@ -282,7 +281,7 @@ std::vector<Tensor> online_mobilenet_features(Tensor frames, std::vector<Tensor>
                                              MemoryFormat::ChannelsLast));
       keeps[b] = {results.back(), nullptr, fold, x.channels, x.all_pixels()};
     }
-    if (pasts.size() != past.size()) refuse(mobilenet_name, ": there are too many tensors in the state");
+    if (pasts.size() != past.size()) refuse(given.name, ": there are too many tensors in the state");
     results[0] = run_all(frames, given, blocks, keeps);
   });
   return results;

@@ -32,10 +32,12 @@ inline void run_steps(const std::vector<Step>& steps) {
           steps[i].run(task);
           step.done.fetch_add(1, std::memory_order_release);
         }
-        constexpr int patience = 1 << 12;
-        for (int waited = 0; step.done.load(std::memory_order_acquire) < count; ++waited) {
+        for (int patience = 1 << 12; step.done.load(std::memory_order_acquire) < count;) {
           if (failed.load(std::memory_order_relaxed)) return;
-          if (waited > patience) std::this_thread::yield();
+          if (patience > 0)
+            --patience;
+          else
+            std::this_thread::yield();
 #if defined(__x86_64__)
           _mm_pause();
 #endif
