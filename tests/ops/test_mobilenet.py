@@ -165,10 +165,7 @@ def test_what_does_not_fit_is_refused() -> None:
         (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, stem_stride=3), "strides are 1 or 2"),
         (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, limit=0), "above 0"),
         (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, dtype=torch.float16), "float32 or bfloat16"),
-        (
-            lambda: prepare_mobilenet(net.stem, [net.blocks[0], adds], net.head),
-            "stride 1",
-        ),
+        (lambda: prepare_mobilenet(net.stem, [net.blocks[0], adds], net.head), "stride 1"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

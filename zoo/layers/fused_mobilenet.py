@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from types import NoneType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,14 +43,15 @@ class FusedMobilenet(nn.Module):
             num_frames = self.context.num_frames if self.indices else 1
             return ops.mobilenet_features(x, self.network, num_frames, self.shift_div, self.direction)
         states = [past[index] for index in self.indices]
-        shapes = self.network.shifted_shapes(*x.shape[2:])
-        given = [
-            _known(x.new_zeros(len(x), channels // self.shift_div, *size) if state is None else state)
-            for state, (channels, *size) in zip(states, shapes, strict=True)
-        ]
+        if any(state is None for state in states):
+            shapes = self.network.shifted_shapes(*x.shape[2:])
+            zeros = [x.new_zeros(len(x), channels // self.shift_div, *size) for channels, *size in shapes]
+            states = [zero if state is None else state for state, zero in zip(states, zeros, strict=True)]
+        before = cast(list[Tensor], states)
+        given = [state if state.dtype in DTYPES else state.float() for state in before]
         features, kept = ops.online_mobilenet_features(x, given, self.network, self.shift_div)
-        for index, before, now in zip(self.indices, states, kept, strict=True):
-            past[index] = now if before is None else now.to(before.dtype)
+        for index, state, now in zip(self.indices, before, kept, strict=True):
+            past[index] = now.to(state.dtype)
         return features
 
     def forward_head(self, features: Tensor, pre_logits: bool = True) -> Tensor:
@@ -61,11 +62,6 @@ class FusedMobilenet(nn.Module):
         """The arguments."""
         blocks, shifted = len(self.network.blocks), len(self.indices)
         return f"{blocks} blocks, {shifted} shifted, direction={self.direction!r}, {self.network.dtype}"
-
-
-def _known(state: Tensor) -> Tensor:
-    """A state in a type that the operator takes."""
-    return state if state.dtype in DTYPES else state.float()
 
 
 def with_fused_mobilenet(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module | None:

@@ -8,7 +8,7 @@ memory. Here the rows of a block go through its three convolutions while they ar
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
@@ -81,15 +81,19 @@ class Mobilenet:
 
     def shifted_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """Channels, height and width of the frames that are shifted, block by block, for images of this size."""
-        shapes = []
-        channels = self.stem.weight.shape[0]
-        height, width = -(-height // self.stem_stride), -(-width // self.stem_stride)
-        for block in self.blocks:
-            if block.shifted:
-                shapes.append((channels, height, width))
-            channels = block.project.weight.shape[0]
-            height, width = -(-height // block.stride), -(-width // block.stride)
-        return shapes
+        strides = self.stem_stride, *(block.stride for block in self.blocks)
+        channels = self.stem.weight.shape[0], *(block.project.weight.shape[0] for block in self.blocks)
+        inputs = zip(self.blocks, channels, image_sizes(height, width, strides), strict=False)
+        return [(count, *size) for block, count, size in inputs if block.shifted]
+
+
+def image_sizes(height: int, width: int, strides: Iterable[int]) -> list[tuple[int, int]]:
+    """Of images of this size after each of some convolutions, which are padded."""
+    sizes = []
+    for stride in strides:
+        height, width = -(-height // stride), -(-width // stride)
+        sizes.append((height, width))
+    return sizes
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch.library import register_fake
 from torch.utils.flop_counter import register_flop_formula
 
 from zoo.ops.frames import offsets
-from zoo.ops.mobilenet import Mobilenet
+from zoo.ops.mobilenet import Mobilenet, image_sizes
 
 _zoo = torch.ops.zoo
 _TENSORS, _NUMBERS = 6, 4  # of a block
@@ -36,17 +36,6 @@ def online_mobilenet_features(
 
 def _arguments(network: Mobilenet) -> tuple[Any, ...]:
     return network.packed, network.layout, network.stem_stride, network.limit, network.same_padding
-
-
-def _sizes(shape: Sequence[int], layout: Sequence[int], stem_stride: int) -> list[tuple[int, int]]:
-    """Of the images after the stem, and after every block."""
-    strides = [stem_stride, *layout[1:-1:_NUMBERS]]
-    sizes = []
-    height, width = shape[2:]
-    for stride in strides:
-        height, width = -(-height // stride), -(-width // stride)
-        sizes.append((height, width))
-    return sizes
 
 
 @register_fake("zoo::mobilenet_features")
@@ -81,7 +70,8 @@ def _(frames: Any, past: Any, weights: Any, layout: Any, stem_stride: int, *_: A
 
 def _operations(frames: Any, weights: Any, layout: Any, stem_stride: int) -> int:
     """With the zeros to whole steps, which are multiplied as well."""
-    sizes = _sizes(frames, layout, stem_stride)
+    height, width = frames[2:]
+    sizes = image_sizes(height, width, (stem_stride, *layout[1:-1:_NUMBERS]))
     total = 0
     for b, (before, after) in enumerate(itertools.pairwise(sizes)):
         expand, _, depthwise, _, project, _ = weights[_TENSORS * b : _TENSORS * (b + 1)]

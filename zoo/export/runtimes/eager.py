@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
@@ -52,7 +51,6 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     return EagerSession(graph, precision, num_threads)
 
 
-@functools.cache
 def computes_mobilenets(precision: str) -> bool:
     """Whether the operator for a whole MobileNetV2 has been found to pay on such a processor.
 

@@ -22,7 +22,8 @@ using Pieces = std::array<Piece<W>, most_pieces>;
 
 // c[i][j] = by_row[i], or by_col[j] where there is none, + the sum over p of a[i][p] b[p][j], within [low, high], where
 // `a` is the pieces side by side. The rows of `b` lie `b_step` apart, and those of `c` `c_step`; the columns of `b` lie
-// side by side, or, where they come in blocks of a register each, the blocks `b_block` apart.
+// side by side, or, where they come in blocks of a register each, the blocks `b_block` apart, for
+// which there is another loop: `a` lies by rows then.
 template <typename W>
 struct DenseTile {
   Pieces<W> pieces;
@@ -57,7 +58,7 @@ struct TileProduct {
 #pragma GCC optimize("fp-contract=fast")
 #endif
 
-template <typename W, int bytes, int rows, int vectors, bool by_columns>
+template <typename W, int bytes, int rows, int vectors, bool by_columns, bool in_blocks>
 inline __attribute__((always_inline)) void multiply_tile(const DenseTile<W>& tile) {
 #if defined(__clang__)
 #pragma clang fp contract(fast)
@@ -83,7 +84,7 @@ inline __attribute__((always_inline)) void multiply_tile(const DenseTile<W>& til
     for (int j = 0; j < bytes * vectors; j += 64)
       __builtin_prefetch(reinterpret_cast<char*>(tile.c + i * tile.c_step) + j, 1);
   const W* b = tile.b;
-  const int64_t b_step = tile.b_step, b_block = tile.b_block == 0 ? lanes : tile.b_block,
+  const int64_t b_step = tile.b_step, b_block = in_blocks ? tile.b_block : lanes,
                 soon_step = tile.soon == nullptr ? 0 : tile.soon_step;
   const char* soon = tile.soon == nullptr ? reinterpret_cast<const char*>(b) : tile.soon;
   for (const Piece<W>& piece : tile.pieces) {
@@ -130,9 +131,11 @@ inline __attribute__((always_inline)) void multiply_tile(const DenseTile<W>& til
   template <typename W>                                                                        \
   target void name(const DenseTile<W>& tile) {                                                 \
     if (tile.by_columns)                                                                       \
-      multiply_tile<W, bytes, rows, vectors, true>(tile);                                      \
+      multiply_tile<W, bytes, rows, vectors, true, false>(tile);                               \
+    else if (tile.b_block != 0)                                                                \
+      multiply_tile<W, bytes, rows, vectors, false, true>(tile);                               \
     else                                                                                       \
-      multiply_tile<W, bytes, rows, vectors, false>(tile);                                     \
+      multiply_tile<W, bytes, rows, vectors, false, false>(tile);                              \
   }                                                                                            \
   template <typename W>                                                                        \
   constexpr TileProduct<W> name##_product{rows, vectors * bytes / static_cast<int>(sizeof(W)), \

@@ -233,13 +233,8 @@ Tensor mobilenet_features(Tensor frames, std::vector<Tensor> weights, std::vecto
   with_type(given, [&](auto zero) {
     using T = decltype(zero);
     std::vector<Block<T>> blocks = blocks_of<T>(frames, given);
-    for (size_t b = 0; b < blocks.size(); ++b) {
-      if (!given.is_shifted(b)) continue;
-      ShiftedFrames<const T>& x = blocks[b].source.frames;
-      const int64_t all = x.channels, fold = all / shift_div, moved = second == 0 ? fold : 2 * fold;
-      x.length = num_frames;
-      x.shares = {{0, fold, first, nullptr, all}, {fold, moved, second, nullptr, all}, {moved, all, 0, nullptr, all}};
-    }
+    for (size_t b = 0; b < blocks.size(); ++b)
+      if (given.is_shifted(b)) blocks[b].source.frames.shift(num_frames, shift_div, first, second);
     std::vector<Keep<T>> nothing(blocks.size());
     out = run_all(frames, given, blocks, nothing);
   });
@@ -275,7 +270,7 @@ std::vector<Tensor> online_mobilenet_features(Tensor frames, std::vector<Tensor>
           copy_values(values + f * pixels * fold, fold, from + f * pixels * fold, last ? fold : 1, last ? 1 : pixels,
                       pixels, fold);
       });
-      x.shares = {{0, fold, 0, values, fold}, {fold, x.channels, 0, nullptr, x.channels}};
+      x.follow(values, fold);
       results.push_back(torch::stable::empty(std::initializer_list<int64_t>{x.count, fold, height, width},
                                              before.scalar_type(), std::nullopt, before.device(), std::nullopt,
                                              MemoryFormat::ChannelsLast));

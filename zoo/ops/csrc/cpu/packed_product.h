@@ -99,11 +99,7 @@ inline void multiply_by_units(const PackedProduct<BFloat16>& p, int64_t i, int64
 
 ZOO_TARGET("avx512f,amx-tile,amx-bf16")
 inline void multiply_by_units(const PackedProduct<BFloat16>& p) {
-  struct alignas(64) {
-    uint8_t palette = 1, start = 0, reserved[14] = {};
-    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-  } shapes;
+  const UnitShapes shapes;
   asm volatile("" : : "r"(&shapes) : "memory");  // of the intrinsics not all say what they read
   _tile_loadconfig(&shapes);
   for (int64_t j = 0; j < p.columns; j += 2 * lanes)

@@ -294,8 +294,7 @@ std::tuple<Tensor, Tensor> online_pointwise_conv(Tensor x, Tensor past, Tensor w
   with_bias(x, weight, bias, [&](auto zero, const auto* biases) {
     using T = decltype(zero);
     auto frames = frames_as_they_are<const T>(x, last);
-    const int64_t fold = past.size(1);
-    frames.shares = {{0, fold, 0, data<T>(past), fold}, {fold, x.size(1), 0, data<T>(x), x.size(1)}};
+    frames.follow(data<T>(past), past.size(1));
     multiply(frames_as_they_are<T>(out, last), frames, matrix_of<T>(weight), biases, low, high);
   });
   return {out, kept};

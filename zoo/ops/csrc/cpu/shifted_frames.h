@@ -22,6 +22,20 @@ struct ShiftedFrames {
 
   int64_t all_pixels() const { return count * pixels; }
 
+  // The temporal shift of clips: two shares of the channels are `first` and `second` frames away.
+  void shift(int64_t num_frames, int64_t shift_div, int64_t first, int64_t second) {
+    T* data = shares[0].data;
+    const int64_t fold = channels / shift_div, moved = second == 0 ? fold : 2 * fold;
+    length = num_frames;
+    shares = {
+        {0, fold, first, data, channels}, {fold, moved, second, data, channels}, {moved, channels, 0, data, channels}};
+  }
+
+  // The shift of streams: the first `fold` channels are what was kept of the frames before.
+  void follow(T* past, int64_t fold) {
+    shares = {{0, fold, 0, past, fold}, {fold, channels, 0, shares[0].data, channels}};
+  }
+
   // Where the share of frame `f` begins; none where the clip has ended.
   T* frame(const Share<T>& share, int64_t f) const {
     const int64_t t = f % length + share.offset;
@@ -79,15 +93,11 @@ ShiftedFrames<T> frames_as_they_are(const Tensor& x, bool channels_last) {
       x.size(0), 1, channels, x.size(2) * x.size(3), channels_last, {{0, channels, 0, mutable_data<T>(x), channels}}};
 }
 
-// The frames of the temporal shift: two shares of the channels are `first` and `second` frames away.
 template <typename T>
 ShiftedFrames<T> shifted_frames(const Tensor& x, bool channels_last, int64_t num_frames, int64_t shift_div,
                                 int64_t first, int64_t second) {
   ShiftedFrames<T> frames = frames_as_they_are<T>(x, channels_last);
-  T* data = frames.shares[0].data;
-  const int64_t all = frames.channels, fold = all / shift_div, moved = second == 0 ? fold : 2 * fold;
-  frames.length = num_frames;
-  frames.shares = {{0, fold, first, data, all}, {fold, moved, second, data, all}, {moved, all, 0, data, all}};
+  frames.shift(num_frames, shift_div, first, second);
   return frames;
 }
 

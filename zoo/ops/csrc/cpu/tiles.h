@@ -139,6 +139,13 @@ inline bool has_matrix_units() {
   return has;
 }
 
+// How large the eight tiles are that such units work with: whole ones.
+struct alignas(64) UnitShapes {
+  uint8_t palette = 1, start = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
 // sums[to[i]] += rows[from[i]] * weights for i in [0, count), whole tiles of rows. The rows are brought together first,
 // and sums are added to where they belong when a tile of them is done.
 ZOO_TARGET("avx512f,avx512bw,amx-tile,amx-bf16")
@@ -158,11 +165,7 @@ inline void multiply_by_units(const TileArguments<BFloat16>& a, int64_t blocks, 
     for (; c + 32 <= width; c += 32) _mm512_storeu_si512(copy + c, _mm512_loadu_si512(row + c));
     if (end != 0) _mm512_mask_storeu_epi16(copy + c, end, _mm512_maskz_loadu_epi16(end, row + c));
   }
-  struct alignas(64) {
-    uint8_t palette = 1, start = 0, reserved[14] = {};
-    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-  } shapes;
+  UnitShapes shapes;
   shapes.row_bytes[6] = static_cast<uint16_t>(std::max<int64_t>(rest, 1) * 4);
   shapes.rows[7] = static_cast<uint8_t>(std::max<int64_t>(rest, 1));
   asm volatile("" : : "r"(&shapes) : "memory");  // of the intrinsics not all say what they read
