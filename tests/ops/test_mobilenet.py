@@ -15,7 +15,7 @@ from torch.library import opcheck
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo import ops
-from zoo.ops import ConvWeights, InvertedResidual, Mobilenet, mobilenet_reference, prepare_mobilenet
+from zoo.ops import ConvWeights, InvertedResidual, Mobilenet, MobilenetRanges, mobilenet_reference, prepare_mobilenet
 
 MODULES: list[ModuleType] = [mobilenet_reference]
 if ops.backend() == "native":
@@ -49,7 +49,20 @@ def network(
         stays = bool(blocks) and stride == 1 and out == width
         blocks.append(InvertedResidual(expand, conv(inner, 1, 3), conv(out, inner, 1), stride, stays, stays))
         width = out
-    return prepare_mobilenet(first, blocks, conv(40, width, 1), stem_stride, limit, same_padding, dtype)
+    arguments = first, blocks, conv(40, width, 1), stem_stride, limit, same_padding, dtype
+    return prepare_mobilenet(*arguments, ranges_of(len(blocks)) if dtype == torch.int8 else None)
+
+
+def ranges_of(blocks: int, image: float = 4.0, frames: float = 8.0, inner: float = 4.0) -> MobilenetRanges:
+    """About those of the networks here."""
+    return MobilenetRanges([image, *[frames] * blocks], [inner] * blocks, [inner] * blocks)
+
+
+def in_int8(net: Mobilenet, ranges: MobilenetRanges | None = None) -> Mobilenet:
+    ranges = ranges or ranges_of(len(net.blocks))
+    return prepare_mobilenet(
+        net.stem, net.blocks, net.head, net.stem_stride, net.limit, net.same_padding, torch.int8, ranges
+    )
 
 
 def conv_block(channels: int) -> InvertedResidual:
@@ -57,9 +70,9 @@ def conv_block(channels: int) -> InvertedResidual:
     return InvertedResidual(None, conv(channels, 1, 3), conv(channels, channels, 1))
 
 
-def in_float32(net: Mobilenet) -> Mobilenet:
-    """The same for the reference, since PyTorch's own bfloat16 convolutions are wrong for images one pixel wide."""
-    return dataclasses.replace(net, dtype=torch.float32)
+def for_reference(net: Mobilenet) -> Mobilenet:
+    """In float32 for bfloat16, since PyTorch's own convolutions in that are wrong for images one pixel wide."""
+    return dataclasses.replace(net, dtype=torch.float32) if net.dtype == torch.bfloat16 else net
 
 
 def close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
@@ -78,7 +91,8 @@ def test_the_kernel_computes_what_the_layers_do(data: st.DataObject) -> None:
     first = draw(sizes), 0, draw(st.integers(1, 2))
     others = draw(st.lists(st.tuples(sizes, sizes, st.integers(1, 2)), max_size=3))
     same = [(first[0], draw(sizes), 1)] if draw(st.booleans()) else []
-    dtype, tolerance = draw(st.sampled_from([(torch.float32, 1e-5), (torch.bfloat16, 0.05)]))
+    # Sums of integers are exact; rounded to the other side, which is rare, a number differs by one in 255.
+    dtype, tolerance = draw(st.sampled_from([(torch.float32, 1e-5), (torch.bfloat16, 0.05), (torch.int8, 5e-3)]))
     net = network(
         (first, *same, *others),
         (draw(st.integers(1, 4)), draw(sizes), draw(st.integers(1, 2))),
@@ -89,7 +103,7 @@ def test_the_kernel_computes_what_the_layers_do(data: st.DataObject) -> None:
     clips, num_frames = draw(st.integers(1, 2)), draw(st.integers(1, 3))
     x = torch.randn(clips * num_frames, net.stem.weight.shape[1], draw(st.integers(1, 40)), draw(st.integers(1, 40)))
     shift = num_frames, draw(st.sampled_from([2, 8])), draw(st.booleans())
-    expected = mobilenet_reference.mobilenet_features(x, in_float32(net), *shift)
+    expected = mobilenet_reference.mobilenet_features(x, for_reference(net), *shift)
     close(mobilenet_native.mobilenet_features(x, net, *shift), expected, tolerance)
 
 
@@ -109,12 +123,47 @@ def test_work_is_shared_out_among_threads(threads: int, dtype: torch.dtype) -> N
         assert torch.equal(ops.mobilenet_features(x, net, 3), out)
     finally:
         torch.set_num_threads(before)
-    expected = mobilenet_reference.mobilenet_features(x, in_float32(net), 3, 8, False)
+    expected = mobilenet_reference.mobilenet_features(x, for_reference(net), 3, 8, False)
     close(out, expected, 1e-5 if dtype == torch.float32 else 0.05)
 
 
+@native_only
+def test_integers_are_the_same_whoever_adds_them_up() -> None:
+    torch.manual_seed(0)
+    net, x = network(((16, 0, 1), (24, 96, 2), (24, 144, 1), (64, 200, 2)), (3, 32, 2), dtype=torch.int8), []
+    frames, before = torch.randn(3, 3, 90, 70), torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            x.append(ops.mobilenet_features(frames, net, 3))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(x[0], x[1]) and torch.equal(x[0], x[2])
+    close(x[0], mobilenet_reference.mobilenet_features(frames, net, 3, 8, False), 5e-3)
+
+
 @modules
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_integers_come_close_to_the_numbers(module: ModuleType) -> None:
+    torch.manual_seed(0)
+    net, x = network(), torch.randn(4, 3, 40, 50)
+    expected = module.mobilenet_features(x, net, 2, 8, False)
+    close(module.mobilenet_features(x, in_int8(net, ranges_of(4, 5, 20, 6)), 2, 8, False), expected, 0.05)
+
+
+@modules
+def test_what_lies_beyond_the_ranges_is_cut_off(module: ModuleType) -> None:
+    torch.manual_seed(0)
+    net, x = in_int8(network()), torch.randn(2, 3, 16, 16).clamp(-4 * 128 / 127, 4)
+    x[0, 0, :2], x[0, 1, :2] = 4.0, -4 * 128 / 127
+    out = module.mobilenet_features(x, net, 1, 8, False)
+    x[0, 0, :2], x[0, 1, :2] = torch.inf, -1e30
+    torch.testing.assert_close(module.mobilenet_features(x, net, 1, 8, False), out)
+    for ranges in (ranges_of(4, 0, 0, 0), ranges_of(4, 1e-30, 1e-30, 1e-30), ranges_of(4, 1e30, 1e30, 1e30)):
+        assert module.mobilenet_features(x, in_int8(net, ranges), 1, 8, False).isfinite().all()
+
+
+@modules
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
 @pytest.mark.parametrize("state_dtype", [torch.float32, torch.bfloat16])
 def test_steps_give_what_the_clip_gives(module: ModuleType, state_dtype: torch.dtype, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
@@ -123,14 +172,14 @@ def test_steps_give_what_the_clip_gives(module: ModuleType, state_dtype: torch.d
     past = [torch.zeros(2, channels // 8, *size, dtype=state_dtype) for channels, size in ((8, (10, 15)), (16, (5, 8)))]
     for t, frame in enumerate(x.unbind(1)):
         features, kept = module.online_mobilenet_features(frame, past, net)
-        close(features, clip[:, t], 1e-5 if state_dtype == dtype == torch.float32 else 0.02)
+        close(features, clip[:, t], 1e-5 if state_dtype == torch.float32 and dtype != torch.bfloat16 else 0.02)
         assert [(state.shape, state.dtype) for state in kept] == [(state.shape, state.dtype) for state in past]
         past = [state.contiguous() if t % 2 else state for state in kept]  # in whatever layout
     assert all(state.any() for state in past)
 
 
 @modules
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
 def test_what_lies_beyond_the_ends_of_a_clip_does_not_count_even_if_it_is_no_number(
     module: ModuleType, dtype: torch.dtype
 ) -> None:
@@ -140,7 +189,7 @@ def test_what_lies_beyond_the_ends_of_a_clip_does_not_count_even_if_it_is_no_num
     x[:2], x[4:] = torch.nan, torch.inf
     out = module.mobilenet_features(x, net, 2, 8, False)
     torch.testing.assert_close(out[2:4], alone)
-    assert out[:2].isnan().all()
+    assert out[:2].isnan().all() or dtype == torch.int8  # which has no such numbers
 
 
 @modules
@@ -164,7 +213,12 @@ def test_what_does_not_fit_is_refused() -> None:
         (lambda: prepare_mobilenet(net.stem, net.blocks, conv(4, 5, 1)), r"must be \[O, 16, 1, 1\]"),
         (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, stem_stride=3), "strides are 1 or 2"),
         (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, limit=0), "above 0"),
-        (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, dtype=torch.float16), "float32 or bfloat16"),
+        (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, dtype=torch.float16), "bfloat16 or int8"),
+        (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, dtype=torch.int8), "int8 needs ranges="),
+        (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, ranges=ranges_of(4)), "nothing else takes them"),
+        (lambda: in_int8(net, ranges_of(3)), "for 4 blocks and the head"),
+        (lambda: in_int8(net, ranges_of(4, math.nan)), "finite and not negative"),
+        (lambda: in_int8(net, ranges_of(4, inner=-1)), "finite and not negative"),
         (lambda: prepare_mobilenet(net.stem, [net.blocks[0], adds], net.head), "stride 1"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -187,8 +241,9 @@ def arguments(net: Mobilenet) -> tuple:
 
 
 @native_only
-def test_what_compilers_are_told_is_true() -> None:
-    net, x = network(), torch.randn(2, 3, 17, 18)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
+def test_what_compilers_are_told_is_true(dtype: torch.dtype) -> None:
+    net, x = network(dtype=dtype), torch.randn(2, 3, 17, 18)
     opcheck(zoo.mobilenet_features.default, (x, *arguments(net), 2, 8, 1, -1))
     past = [torch.zeros(2, 1, 9, 9), torch.zeros(2, 2, 5, 5)]
     opcheck(zoo.online_mobilenet_features.default, (x, past, *arguments(net)))
@@ -226,6 +281,9 @@ def test_operators_that_are_called_past_the_door_check_what_they_read() -> None:
         (x, packed, []),
         (x, [], layout),
     ]
+    integers = in_int8(net).packed
+    wrong += [(x, integers[:-1], layout), (x, [*integers[:-1], integers[-1][1:]], layout)]
+    wrong += [(x, [*integers[:2], integers[2][1:], *integers[3:]], layout), (x, [*packed, integers[-1]], layout)]
     for frames, weights, numbers in wrong:
         with pytest.raises(RuntimeError, match="mobilenet_features"):
             zoo.mobilenet_features(frames, weights, numbers, *rest, 1, 8, 1, -1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import NoneType
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from zoo import ops
 from zoo.layers.shifted_conv import ACTIVATIONS, ShiftedPointwiseConv
 from zoo.layers.temporal_shift import ClipContext, TemporalShift
-from zoo.ops.mobilenet import DTYPES
+from zoo.ops.mobilenet import STATES
 
 _LIMITS = {"relu": math.inf, "relu6": 6.0}  # what activations clamp to
 
@@ -48,7 +49,7 @@ class FusedMobilenet(nn.Module):
             zeros = [x.new_zeros(len(x), channels // self.shift_div, *size) for channels, *size in shapes]
             states = [zero if state is None else state for state, zero in zip(states, zeros, strict=True)]
         before = cast(list[Tensor], states)
-        given = [state if state.dtype in DTYPES else state.float() for state in before]
+        given = [state if state.dtype in STATES else state.float() for state in before]
         features, kept = ops.online_mobilenet_features(x, given, self.network, self.shift_div)
         for index, state, now in zip(self.indices, before, kept, strict=True):
             past[index] = now.to(state.dtype)
@@ -64,16 +65,19 @@ class FusedMobilenet(nn.Module):
         return f"{blocks} blocks, {shifted} shifted, direction={self.direction!r}, {self.network.dtype}"
 
 
-def with_fused_mobilenet(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module | None:
+def with_fused_mobilenet(
+    model: nn.Module, dtype: torch.dtype = torch.float32, calibrate: Callable[[], object] | None = None
+) -> nn.Module | None:
     """A copy of ``model`` whose backbone is a :class:`FusedMobilenet`; none where it is no MobileNetV2 of that kind.
 
     Args:
         model: in evaluation mode, with batch norms folded, see :func:`zoo.export.eager.fast_copy`. It stays as it is.
-        dtype: float32 or bfloat16; activations go from block to block in it.
+        dtype: float32, bfloat16 or int8; activations go from block to block in it.
+        calibrate: of int8, calls ``model`` with what shows which ranges its numbers take.
     """
     backbone: Any = getattr(model, "backbone", None)
     try:
-        network, shifts = _read(backbone, dtype)
+        network, shifts = _read(backbone, dtype, calibrate)
     except _UnfitError:
         return None
     copied: Any = copy.deepcopy(model, {id(backbone): nn.Identity()})
@@ -85,7 +89,9 @@ class _UnfitError(Exception):
     """A backbone is no MobileNetV2 that the operator computes."""
 
 
-def _read(backbone: Any, dtype: torch.dtype) -> tuple[ops.Mobilenet, list[TemporalShift]]:
+def _read(
+    backbone: Any, dtype: torch.dtype, calibrate: Callable[[], object] | None
+) -> tuple[ops.Mobilenet, list[TemporalShift]]:
     """The weights and the shifts of a backbone.
 
     Raises:
@@ -106,11 +112,43 @@ def _read(backbone: Any, dtype: torch.dtype) -> tuple[ops.Mobilenet, list[Tempor
     _require(len(reader.limits) == 1 and len(reader.padded) < 2)
     _require(len({(id(shift.context), shift.shift_div, shift.direction) for shift in reader.shifts}) < 2)
     (limit,) = reader.limits
+    ranges = None if calibrate is None else _ranges(backbone, calibrate)
     try:
-        network = ops.prepare_mobilenet(stem, blocks, head, stem_stride, limit, True in reader.padded, dtype)
+        network = ops.prepare_mobilenet(stem, blocks, head, stem_stride, limit, True in reader.padded, dtype, ranges)
     except ValueError as error:  # of shapes that the operator does not take
         raise _UnfitError from error
     return network, reader.shifts
+
+
+@torch.no_grad()
+def _ranges(backbone: Any, calibrate: Callable[[], object]) -> ops.MobilenetRanges:
+    """The largest magnitudes of what goes into the layers of a backbone while it is called."""
+    blocks = [block for stage in backbone.blocks for block in stage]
+    watched = {
+        "frames": [backbone.conv_stem, *blocks[1:], backbone.conv_head],
+        "expanded": [block.conv_dw for block in blocks],
+        "convolved": [_projection(block) for block in blocks],
+    }
+    found = {name: [0.0] * len(modules) for name, modules in watched.items()}
+    hooks = []
+    for name, modules in watched.items():
+        for number, module in enumerate(modules):
+            hooks.append(module.register_forward_pre_hook(partial(_note, found[name], number)))
+    try:
+        calibrate()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return ops.MobilenetRanges(**found)
+
+
+def _note(largest: list[float], number: int, _: nn.Module, given: tuple[Tensor, ...]) -> None:
+    largest[number] = max(largest[number], given[0].abs().max().item())
+
+
+def _projection(block: Any) -> Any:
+    """The last convolution of a block of timm."""
+    return getattr(block, "conv_pwl", block.conv_pw)
 
 
 def _require(condition: bool) -> None:
@@ -132,7 +170,7 @@ class _Reader:
 
         _require(type(block) in (DepthwiseSeparableConv, InvertedResidual))
         expands = type(block) is InvertedResidual
-        first, last = block.conv_pw if expands else block.conv_dw, block.conv_pwl if expands else block.conv_pw
+        first, last = block.conv_pw if expands else block.conv_dw, _projection(block)
         for name in ("conv_s2d", "aa", "se", "drop_path", "bn3" if expands else "bn2"):
             _require(isinstance(getattr(block, name, None), nn.Identity | NoneType))
         shifted = expands and type(first) in (TemporalShift, ShiftedPointwiseConv)  # others may shift otherwise

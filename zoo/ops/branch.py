@@ -102,10 +102,10 @@ def pack(weight: Tensor) -> Tensor:
 
     Returns:
         by place in the kernel and block of 16 output channels: [27, C' / 16, C, 16] in float32, rounded up with zeros;
-        in bfloat16 two input channels side by side, [27, C' / 16, C / 2, 16, 2].
+        in bfloat16 two input channels side by side, [27, C' / 16, C / 2, 16, 2], in int8 four.
     """
-    pair = 2 if weight.dtype == torch.bfloat16 else 1
+    together = {torch.bfloat16: 2, torch.int8: 4}.get(weight.dtype, 1)
     by_tap = weight.detach().flatten(2).permute(2, 1, 0)  # [27, C, C']
-    by_tap = F.pad(by_tap, (0, -by_tap.shape[2] % TILE, 0, -by_tap.shape[1] % pair))
-    blocks = by_tap.unflatten(2, (-1, TILE)).unflatten(1, (-1, pair)).permute(0, 3, 1, 4, 2)
-    return (blocks if pair == 2 else blocks[..., 0].float()).contiguous()
+    by_tap = F.pad(by_tap, (0, -by_tap.shape[2] % TILE, 0, -by_tap.shape[1] % together))
+    blocks = by_tap.unflatten(2, (-1, TILE)).unflatten(1, (-1, together)).permute(0, 3, 1, 4, 2)
+    return (blocks if together > 1 else blocks[..., 0].float()).contiguous()

@@ -21,9 +21,12 @@ from zoo.ops import mobilenet_reference
 from zoo.ops.backends import implementation
 from zoo.ops.branch import TILE, pack
 from zoo.ops.checks import check_float, check_together, check_whole
+from zoo.ops.mobilenet_int8 import MobilenetRanges, QuantizedConv, QuantizedMobilenet, quantize_mobilenet
 from zoo.ops.shift import Direction, check_frames
 
-DTYPES = (torch.float32, torch.bfloat16)
+DTYPES = (torch.float32, torch.bfloat16, torch.int8)
+STATES = (torch.float32, torch.bfloat16)  # the types that states may have
+STEPS = {torch.float32: 16, torch.bfloat16: 32, torch.int8: 64}  # values that the kernels multiply at least
 
 
 class ConvWeights(NamedTuple):
@@ -64,7 +67,8 @@ class Mobilenet:
         head: the last convolution, [F, O, 1, 1], activated.
         limit: activations clamp to [0, limit]: 6 for ReLU6.
         same_padding: convolutions are padded as TensorFlow's "SAME", not by one pixel on each side.
-        dtype: what it multiplies in, and keeps between layers; sums are float32.
+        dtype: what it multiplies in, and keeps between layers; sums are float32, of int8 whole numbers.
+        integers: the weights of int8, and the scales of what lies between them.
         packed: the weights as the compiled operator takes them.
         layout: and what it must know of the blocks.
     """
@@ -76,6 +80,7 @@ class Mobilenet:
     limit: float
     same_padding: bool
     dtype: torch.dtype
+    integers: QuantizedMobilenet | None
     packed: list[Tensor]
     layout: list[int]
 
@@ -105,6 +110,7 @@ def prepare_mobilenet(
     limit: float = 6.0,
     same_padding: bool = False,
     dtype: torch.dtype = torch.float32,
+    ranges: MobilenetRanges | None = None,
 ) -> Mobilenet:
     """Prepare a network for :func:`mobilenet_features`.
 
@@ -115,14 +121,17 @@ def prepare_mobilenet(
         stem_stride: 1 or 2.
         limit: activations clamp to [0, limit]; infinity for a plain ReLU.
         same_padding: pad as TensorFlow's "SAME".
-        dtype: float32 or bfloat16.
+        dtype: float32, bfloat16 or int8.
+        ranges: of int8, the largest magnitudes that its numbers have in use.
 
     Raises:
         ValueError: the shapes do not fit one another, or an argument is none of the above.
     """
     name = "prepare_mobilenet"
     if dtype not in DTYPES:
-        raise ValueError(f"{name}: computes in float32 or bfloat16, not {dtype}")
+        raise ValueError(f"{name}: computes in float32, bfloat16 or int8, not {dtype}")
+    if (dtype == torch.int8) != (ranges is not None):
+        raise ValueError(f"{name}: int8 needs ranges=, and nothing else takes them")
     if not blocks or blocks[0].expand is not None or blocks[0].shifted or blocks[0].residual:
         raise ValueError(f"{name}: the first block has no expansion, no shift and no residual")
     if not limit > 0:
@@ -141,12 +150,20 @@ def prepare_mobilenet(
             raise ValueError(f"{name}: a block with a residual gives what it takes: {channels} channels, stride 1")
         channels = out
     _check(name, head, channels, 1)
+    integers = None if ranges is None else quantize_mobilenet(stem, blocks, head, limit, ranges)
     packed: list[Tensor] = []
     layout: list[int] = []
     for block in blocks:
-        packed += _packed_block(block.expand or stem, block, dtype)
         layout += [block.project.weight.shape[0], block.stride, block.shifted, block.residual]
-    packed += [_packed(head.weight, TILE, dtype), _up_to(head.bias.detach().float(), 0, TILE)]
+    if integers is None:
+        for block in blocks:
+            packed += _packed_block(block.expand or stem, block, dtype)
+        packed += [_packed(head.weight, TILE, dtype), _up_to(head.bias.detach().float(), 0, TILE)]
+    else:
+        for convs in integers.blocks:
+            packed += _packed_integers(*convs)
+        packed += [_packed(integers.head.weight, TILE, dtype), _affine(integers.head, TILE)]
+        packed += [torch.tensor(integers.scales)]
     return Mobilenet(
         stem=stem,
         stem_stride=stem_stride,
@@ -155,6 +172,7 @@ def prepare_mobilenet(
         limit=float(limit),
         same_padding=same_padding,
         dtype=dtype,
+        integers=integers,
         packed=packed,
         layout=[*map(int, layout), head.weight.shape[0]],
     )
@@ -215,7 +233,7 @@ def online_mobilenet_features(
     for tensor, (channels, *size) in zip(past, shapes, strict=True):
         check_float(name, "past", tensor, "[N, C, H, W]")
         check_together(name, frames=frames, past=tensor)
-        if tensor.dtype not in DTYPES or list(tensor.shape[1:]) != [channels // shift_div, *size]:
+        if tensor.dtype not in STATES or list(tensor.shape[1:]) != [channels // shift_div, *size]:
             raise ValueError(
                 f"{name}: past holds {tensor.dtype} of shape {list(tensor.shape)}, and these frames need float32 or "
                 f"bfloat16 of shape {[frames.shape[0], channels // shift_div, *size]}: begin with zeros"
@@ -252,7 +270,7 @@ def _check(name: str, conv: ConvWeights, channels: int | None, side: int, out: i
 
 def _packed_block(expand: ConvWeights, block: InvertedResidual, dtype: torch.dtype) -> list[Tensor]:
     """See mobilenet.cpp."""
-    step = _step(dtype)
+    step = _middle(dtype)
     bias = _up_to(block.project.bias.detach().float(), 0, TILE)
     return [
         _packed(expand.weight, step, dtype),
@@ -264,15 +282,35 @@ def _packed_block(expand: ConvWeights, block: InvertedResidual, dtype: torch.dty
     ]
 
 
+def _packed_integers(expand: QuantizedConv, depthwise: QuantizedConv, project: QuantizedConv) -> list[Tensor]:
+    """Likewise; what belongs to the depthwise convolution lies as the kernel has channels in its registers."""
+    step = _middle(torch.int8)
+    taps = _up_to(_up_to(depthwise.weight[:, 0], 1, 4), 0, step)  # [M, 3 rows and a zero, 3 columns]
+    places = taps.reshape(-1, 2, 4, 4, 4, 3).permute(0, 5, 2, 1, 3, 4)
+    order = torch.arange(len(taps)).reshape(-1, 2, 4, 4).transpose(1, 2).flatten()
+    return [
+        _packed(expand.weight, step, torch.int8),
+        _affine(expand, step),
+        places.contiguous(),
+        _affine(depthwise, step)[:, order].contiguous(),
+        _packed(project.weight, TILE, torch.int8),
+        _affine(project, TILE),
+    ]
+
+
+def _affine(conv: QuantizedConv, step: int) -> Tensor:
+    return torch.stack([_up_to(conv.scale, 0, step), _up_to(conv.bias, 0, step)])
+
+
 def _packed(weight: Tensor, columns: int, dtype: torch.dtype) -> Tensor:
     """The weight [C', C, k, k] of a convolution as a matrix in blocks of columns, with zeros to whole steps."""
-    matrix = _up_to(_up_to(weight.detach().float().flatten(1), 1, _step(dtype)), 0, columns)
+    matrix = _up_to(_up_to(weight.detach().float().flatten(1), 1, STEPS[dtype]), 0, columns)
     return pack(matrix[:, :, None].to(dtype))
 
 
-def _step(dtype: torch.dtype) -> int:
-    """Values that the kernels multiply at least."""
-    return 32 if dtype == torch.bfloat16 else TILE
+def _middle(dtype: torch.dtype) -> int:
+    """The channels in the middle of a block come in whole groups of so many."""
+    return min(STEPS[dtype], 32)
 
 
 def _up_to(x: Tensor, dim: int, step: int) -> Tensor:

@@ -31,12 +31,13 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     On a CPU a MobileNetV2 is one operator, and point-voxel convolutions skip empty voxels where it pays.
     """
     is_cpu = example[0].device.type == "cpu"
+    if is_cpu and computes_mobilenets(precision):
+        calibrate = (lambda: [network(*inputs) for inputs in network.calibration]) if precision == "int8" else None
+        model = with_fused_mobilenet(network.model, {**TYPES, "int8": torch.int8}[precision], calibrate)
+        if model is not None:
+            fused = Network(model, network.signature)
+            return EagerSession(fused, precision, num_threads, layout=None, autocast=False)
     if precision != "int8":
-        if is_cpu and computes_mobilenets(precision):
-            model = with_fused_mobilenet(network.model, TYPES[precision])
-            if model is not None:
-                fused = Network(model, network.signature)
-                return EagerSession(fused, precision, num_threads, layout=None, autocast=False)
         network = as_precision(network, precision)
         if is_cpu and any(isinstance(module, PVConv) for module in network.modules()):
             network = copy.deepcopy(network).eval()  # other runtimes share what was given
@@ -54,7 +55,7 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
 def computes_mobilenets(precision: str) -> bool:
     """Whether the operator for a whole MobileNetV2 has been found to pay on such a processor.
 
-    It has with AVX-512, and in bfloat16 with units for matrices.
+    It has with AVX-512, and in bfloat16 and int8 with units for matrices.
     """
 
     def has(feature: str) -> bool:
@@ -62,7 +63,7 @@ def computes_mobilenets(precision: str) -> bool:
 
     if ops.backend() != "native" or not has("_is_avx512_supported"):
         return False
-    return precision == "fp32" or (precision == "bf16" and has("_is_amx_tile_supported") and has("_init_amx"))
+    return precision == "fp32" or (precision in ("bf16", "int8") and has("_is_amx_tile_supported") and has("_init_amx"))
 
 
 class EagerSession:

@@ -6,13 +6,34 @@
 namespace zoo {
 namespace {
 
-// Values of pixels in another type and layout.
+// A number, a multiple of `scale`, in the type of a network, where only integers have a scale; and back.
+template <typename T>
+inline T narrowed(float value, float per_scale) {
+  if constexpr (is_quantized<T>) return quantized<T>(value * per_scale);
+  return rounded<T>(value);
+}
+
+template <typename T>
+inline float number(T value, float scale) {
+  if constexpr (is_quantized<T>) return static_cast<float>(value) * scale;
+  return widened(value);
+}
+
+// Values of pixels in another type and layout: one is that of the network, with its scale.
 template <typename To, typename From>
 ZOO_SIMD void copy_values(To* __restrict to, int64_t to_pixel, const From* __restrict from, int64_t from_pixel,
-                          int64_t from_channel, int64_t pixels, int64_t channels) {
-  for (int64_t p = 0; p < pixels; ++p)
-    for (int64_t c = 0; c < channels; ++c)
-      to[p * to_pixel + c] = rounded<To>(widened(from[p * from_pixel + c * from_channel]));
+                          int64_t from_channel, int64_t pixels, int64_t channels, float scale) {
+  const float per_scale = 1 / scale;
+  if (from_channel == 1 && from_pixel == channels && to_pixel == channels) {  // which are one long row
+    channels *= pixels;
+    pixels = std::min<int64_t>(pixels, 1);
+  }
+  for (int64_t p = 0; p < pixels; ++p, to += to_pixel, from += from_pixel)
+    if (from_channel == 1) {  // which compilers make vectors of
+      for (int64_t c = 0; c < channels; ++c) to[c] = narrowed<To>(number(from[c], scale), per_scale);
+    } else {
+      for (int64_t c = 0; c < channels; ++c) to[c] = narrowed<To>(number(from[c * from_channel], scale), per_scale);
+    }
 }
 
 // f(pointer to values in the type of a state), which was checked.
@@ -22,12 +43,15 @@ void with_state(const Tensor& state, const F& f) {
   f(mutable_data<BFloat16>(state));
 }
 
-// sums[c] += what the activation makes of value[c], for `count` pixels.
-ZOO_SIMD void add_activated(float* __restrict sums, const float* __restrict values, int64_t step, int64_t count,
-                            int64_t channels, float limit) {
+// sums[c] += what the activation makes of value[c], for `count` pixels; of integers it is made of their numbers.
+template <typename V>
+ZOO_SIMD void add_activated(float* __restrict sums, const V* __restrict values, int64_t step, int64_t count,
+                            int64_t channels, float limit, Affine by) {
   for (int64_t i = 0; i < count; ++i, values += step)
     for (int64_t c = 0; c < channels; ++c) {
-      const float positive = values[c] < 0 ? 0 : values[c];
+      float value = static_cast<float>(values[c]);
+      if constexpr (!std::is_same_v<V, float>) value = value * by.scale[c] + by.bias[c];
+      const float positive = value < 0 ? 0 : value;
       sums[c] += positive > limit ? limit : positive;
     }
 }
@@ -38,7 +62,7 @@ struct Head {
   ShiftedFrames<const T> frames;
   int64_t channels;
   const T* weight;  // packed
-  const float* bias;
+  Affine by;        // of floating point numbers a bias alone
   float limit;
   float* out;  // [F, channels]
 
@@ -49,16 +73,26 @@ struct Head {
   void run(Rooms<T>& rooms, int64_t task) const {
     const int64_t depth = round_up(frames.channels, depth_step<T>), c0 = task * slice, all = frames.pixels;
     const int64_t width = std::min(slice, round_up(channels, lanes) - c0), many = std::min(slice, channels - c0);
+    const T* weights = weight + c0 * depth;
     T* pixels = rooms.grown(rooms.pixels, (pixels_at_once + most_rows) * depth);
-    float* values = rooms.grown(rooms.sums, (pixels_at_once + most_rows) * width);
     for (int64_t f = 0; f < frames.count; ++f) {
       float sums[slice] = {};
       for (int64_t p = 0; p < all; p += pixels_at_once) {
         const int64_t count = std::min(pixels_at_once, all - p), m = f * all + p;
         gather_pixels(pixels, depth, frames, m, m + count, 0, depth);
-        multiply_packed(PackedProduct<T>{pixels, depth, count, depth, weight + c0 * depth, depth * lanes, width,
-                                         bias + c0, values, width});
-        add_activated(sums, values, width, count, many, limit);
+        if constexpr (is_quantized<T>) {
+          using Product = QuantizedProduct<T>;
+          multiply_quantized(Product{pixels, depth, count, depth, weights, depth * lanes, width},
+                             [&](int64_t i, int64_t j, const int32_t* values) {
+                               add_activated(sums + j, values, Product::side, std::min(Product::side, count - i),
+                                             std::min(Product::side, many - j), limit, by.from(c0 + j));
+                             });
+        } else {
+          float* values = rooms.grown(rooms.sums, (pixels_at_once + most_rows) * width);
+          multiply_packed(PackedProduct<T>{pixels, depth, count, depth, weights, depth * lanes, width, by.bias + c0,
+                                           values, width});
+          add_activated(sums, values, width, count, many, limit, {});
+        }
       }
       for (int64_t c = 0; c < many; ++c) out[f * channels + c0 + c] = sums[c] / static_cast<float>(all);
     }
@@ -68,7 +102,8 @@ struct Head {
 // What the operators are given beside the frames. Of every block the weights are: expand, its bias, depthwise [9, M],
 // its bias, project, its bias and as many zeros [2, columns]; the first block expands the image. The layout says: the
 // channels of the result, the stride, whether frames are shifted, and whether what goes in is added to what comes out.
-// The head's weight and bias, and its channels, come last.
+// The head's weight and bias, and its channels, come last. Of integers every bias comes as the scale of the sums, then
+// the bias; and after the head the scales of what goes into each block, and into the head.
 struct Given {
   const char* name;
   const std::vector<Tensor>& weights;
@@ -79,6 +114,8 @@ struct Given {
 
   static constexpr int64_t tensors_each = 6, numbers_each = 4;
   int64_t blocks() const { return static_cast<int64_t>(layout.size()) / numbers_each; }
+  int64_t head() const { return blocks() * tensors_each; }
+  bool is_integer() const { return weights[0].scalar_type() == ScalarType::Char; }
   int64_t out_channels(int64_t b) const { return layout[b * numbers_each]; }
   int64_t stride(int64_t b) const { return layout[b * numbers_each + 1]; }
   bool is_shifted(int64_t b) const { return layout[b * numbers_each + 2] != 0; }
@@ -89,8 +126,9 @@ struct Given {
         frames.size(1) < 1 || frames.size(2) < 1 || frames.size(3) < 1)
       refuse(name, ": frames must be float32 [F, C, H, W], contiguous, of at least one pixel");
     bool fits = layout.size() % numbers_each == 1 && blocks() > 0 && is_stride(stem_stride) &&
-                static_cast<int64_t>(weights.size()) == blocks() * tensors_each + 2 && !is_shifted(0) && !adds(0);
+                static_cast<int64_t>(weights.size()) >= head() + 2 && !is_shifted(0) && !adds(0);
     for (int64_t b = 0; fits && b < blocks(); ++b) fits = out_channels(b) > 0 && is_stride(stride(b));
+    fits = fits && static_cast<int64_t>(weights.size()) == head() + (is_integer() ? 3 : 2);
     if (!fits || layout.back() < 1) refuse_weights();
   }
 
@@ -101,10 +139,28 @@ struct Given {
   // Tensor `i`, which must hold so many values.
   template <typename T>
   const T* values(int64_t i, int64_t count) const {
-    constexpr ScalarType type = std::is_same_v<T, float> ? ScalarType::Float : ScalarType::BFloat16;
+    constexpr ScalarType type = std::is_same_v<T, float>      ? ScalarType::Float
+                                : std::is_same_v<T, BFloat16> ? ScalarType::BFloat16
+                                                              : ScalarType::Char;
     const Tensor& x = weights[i];
     if (x.numel() != count || x.scalar_type() != type || !x.is_contiguous()) refuse_weights();
     return data<T>(x);
+  }
+
+  // What becomes of the sums of so many channels, in a network of T; where a bias has `rows`, they are all there.
+  template <typename T>
+  Affine affine(int64_t i, int64_t count, int64_t rows = 1) const {
+    if constexpr (is_quantized<T>) {
+      const float* both = values<float>(i, 2 * count);
+      return {both, both + count};
+    }
+    return {nullptr, values<float>(i, rows * count)};
+  }
+
+  // The scale of what goes into a block, or, last, into the head.
+  template <typename T>
+  float scale(int64_t b) const {
+    return is_quantized<T> ? values<float>(head() + 2, blocks() + 1)[b] : 1;
   }
 
  private:
@@ -120,23 +176,25 @@ std::vector<Block<T>> blocks_of(const Tensor& frames, const Given& given) {
     Source<T> source{{count, 1, channels, height * width, true, {{0, channels, 0, nullptr, channels}}}, channels, {}};
     if (b == 0) {
       source.window.emplace(height, width, given.stem_stride, given.same);
-      source.images = data<float>(frames);
       source.depth *= Window::side * Window::side;
       height = source.window->out_height();
       width = source.window->out_width();
     }
     const Window window(height, width, given.stride(b), given.same);
-    const int64_t i = b * Given::tensors_each, middle = given.weights[i + 1].numel();
+    const int64_t i = b * Given::tensors_each, biases = given.weights[i + 1].numel();
+    const int64_t middle = is_quantized<T> ? biases / 2 : biases;
     const int64_t columns = round_up(given.out_channels(b), lanes), depth = round_up(source.depth, depth_step<T>);
-    if (middle == 0 || middle % depth_step<T> != 0) given.refuse_weights();
+    if (middle == 0 || middle % middle_step<T> != 0) given.refuse_weights();
     Block<T> block{source, window, middle, given.out_channels(b)};
+    constexpr int64_t taps = is_quantized<T> ? QuantizedRow::taps : Window::side * Window::side;
     block.expand = given.values<T>(i, middle * depth);
-    block.expand_bias = given.values<float>(i + 1, middle);
-    block.depthwise = given.values<float>(i + 2, Window::side * Window::side * middle);
-    block.depthwise_bias = given.values<float>(i + 3, middle);
-    block.project = given.values<T>(i + 4, middle * columns);
-    block.project_bias = given.values<float>(i + 5, 2 * columns);
+    block.expand_by = given.affine<T>(i + 1, middle);
+    block.depthwise = given.values<typename Block<T>::Weight>(i + 2, taps * middle);
+    block.depthwise_by = given.affine<T>(i + 3, middle);
+    block.project = given.values<T>(i + 4, block.project_depth() * columns);
+    block.project_by = given.affine<T>(i + 5, columns, 2);
     block.limit = given.limit;
+    block.residual_scale = given.scale<T>(b) / given.scale<T>(b + 1);
     if (given.adds(b) && (channels != block.out_channels || block.window.stride != 1)) given.refuse_weights();
     block.share_out(torch::stable::get_num_threads());
     blocks.push_back(block);
@@ -153,9 +211,10 @@ struct Keep {
   Tensor state;
   const T* frames = nullptr;
   int64_t fold = 0, channels = 0, pixels = 0;
+  float scale = 1;
 
   void run() const {
-    with_state(state, [&](auto* to) { copy_values(to, fold, frames, channels, 1, pixels, fold); });
+    with_state(state, [&](auto* to) { copy_values(to, fold, frames, channels, 1, pixels, fold, scale); });
   }
 };
 
@@ -168,12 +227,25 @@ Tensor run_all(const Tensor& frames, const Given& given, std::vector<Block<T>>& 
     if (block.slices > 1) most_partial = std::max(most_partial, block.slices * block.pixels() * block.columns());
   }
   const std::unique_ptr<T[]> images[2] = {room<T>(most), room<T>(most)};
-  const auto partial = room<float>(most_partial);
+  const auto partial = room<typename Inner<T>::Sum>(most_partial);
   const auto rooms = []() -> Rooms<T>& {
     static thread_local Rooms<T> rooms;
     return rooms;
   };
   std::vector<Step> steps;
+  std::unique_ptr<T[]> narrow;
+  if constexpr (std::is_same_v<T, float>) {
+    blocks[0].source.images = data<float>(frames);
+  } else {
+    const int64_t count = frames.numel(), parts = torch::stable::get_num_threads();
+    narrow = room<T>(count);
+    blocks[0].source.images = narrow.get();
+    steps.push_back({parts, [&, count, parts](int64_t task) {
+                       const int64_t begin = count * task / parts, many = count * (task + 1) / parts - begin;
+                       copy_values(narrow.get() + begin, many, data<float>(frames) + begin, many, 1, 1, many,
+                                   given.scale<T>(0));
+                     }});
+  }
   const T* in = nullptr;
   for (size_t b = 0; b < blocks.size(); ++b) {
     Block<T>& block = blocks[b];
@@ -200,14 +272,14 @@ Tensor run_all(const Tensor& frames, const Given& given, std::vector<Block<T>>& 
     in = block.out;
   }
   const Block<T>& last = blocks.back();
-  const int64_t channels = last.out_channels, out_channels = given.layout.back(), end = given.weights.size() - 2;
+  const int64_t channels = last.out_channels, out_channels = given.layout.back(), end = given.head();
   const int64_t columns = round_up(out_channels, lanes), depth = round_up(channels, depth_step<T>);
   const Window& window = last.window;
   Tensor out = empty(frames, {frames.size(0), out_channels});
   const Head<T> head{{frames.size(0), 1, channels, window.out_pixels(), true, {{0, channels, 0, in, channels}}},
                      out_channels,
                      given.values<T>(end, columns * depth),
-                     given.values<float>(end + 1, columns),
+                     given.affine<T>(end + 1, columns),
                      given.limit,
                      mutable_data<float>(out)};
   steps.push_back({head.tasks(), [&head, rooms](int64_t task) { head.run(rooms(), task); }});
@@ -220,6 +292,7 @@ template <typename F>
 void with_type(const Given& given, const F& f) {
   if (given.weights[0].scalar_type() == ScalarType::Float) return f(float{});
   if (given.weights[0].scalar_type() == ScalarType::BFloat16) return f(BFloat16{});
+  if (given.is_integer()) return f(int8_t{});
   given.refuse_weights();
 }
 
@@ -268,13 +341,13 @@ std::vector<Tensor> online_mobilenet_features(Tensor frames, std::vector<Tensor>
       with_state(before, [&](const auto* from) {
         for (int64_t f = 0; f < x.count; ++f)
           copy_values(values + f * pixels * fold, fold, from + f * pixels * fold, last ? fold : 1, last ? 1 : pixels,
-                      pixels, fold);
+                      pixels, fold, given.scale<T>(b));
       });
       x.follow(values, fold);
       results.push_back(torch::stable::empty(std::initializer_list<int64_t>{x.count, fold, height, width},
                                              before.scalar_type(), std::nullopt, before.device(), std::nullopt,
                                              MemoryFormat::ChannelsLast));
-      keeps[b] = {results.back(), nullptr, fold, x.channels, x.all_pixels()};
+      keeps[b] = {results.back(), nullptr, fold, x.channels, x.all_pixels(), given.scale<T>(b)};
     }
     if (pasts.size() != past.size()) refuse(given.name, ": there are too many tensors in the state");
     results[0] = run_all(frames, given, blocks, keeps);

@@ -9,7 +9,7 @@ namespace zoo {
 
 // The depth of a product comes in whole steps of so many values.
 template <typename T>
-constexpr int64_t depth_step = std::is_same_v<T, BFloat16> ? 32 : 16;
+constexpr int64_t depth_step = 64 / static_cast<int64_t>(sizeof(T));
 
 // c[rows, columns] = bias + a[rows, depth] times weights, which come in blocks of `lanes` columns, see pack in
 // zoo/ops/branch.py. Of `a` and `c` rows to a whole number of tiles (most_rows) can be read and written.

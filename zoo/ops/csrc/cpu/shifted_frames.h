@@ -126,7 +126,8 @@ ZOO_SIMD void copy_rows(To* to, int64_t to_step, const From* from, int64_t from_
       if (bytes & 16) std::memcpy(target + done, source + done, 16), done += 16;
       if (bytes & 8) std::memcpy(target + done, source + done, 8), done += 8;
       if (bytes & 4) std::memcpy(target + done, source + done, 4), done += 4;
-      if (bytes & 2) std::memcpy(target + done, source + done, 2);
+      if (bytes & 2) std::memcpy(target + done, source + done, 2), done += 2;
+      if (bytes & 1) target[done] = source[done];
     }
   }
 }
