@@ -22,7 +22,7 @@ from tests.models.test_point_parity import ARCHITECTURES, FOLDER, RECIPE, assert
 from zoo import ops
 from zoo.layers import sparse_pvconv
 from zoo.layers.pvconv import PVConv
-from zoo.layers.sparse_costs import Costs, measure
+from zoo.layers.sparse_costs import Costs, dense_branch, measure
 from zoo.layers.sparse_pvconv import SparsePVConv, sparse_voxel_branches
 from zoo.registry import find_builder
 
@@ -32,7 +32,7 @@ native_only = pytest.mark.skipif(ops.backend() != "native", reason="the compiled
 @pytest.fixture
 def always_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dense convolutions cost more than anything, so that the sparse ones are what is tested."""
-    monkeypatch.setattr(sparse_pvconv, "measure", lambda *_: Costs(dense=1e9, sparse=((0, 0.0), (1, 0.0))))
+    monkeypatch.setattr(sparse_pvconv, "measure", lambda *_: Costs((1e9, 0.0), ((0, 0.0), (1, 0.0)), 0.0))
 
 
 def random_statistics(model: nn.Module) -> nn.Module:
@@ -163,7 +163,9 @@ def test_the_cheaper_way_is_taken_and_reported(
     layer = sparse_voxel_branches(PVConv(8, 8, 16).eval().requires_grad_(False))
     features, points = torch.randn(1, 8, 50), torch.randn(1, 3, 50)
     for cost, way in ((1e-9, "sparse"), (1.0, "dense")):
-        monkeypatch.setattr(sparse_pvconv, "measure", lambda *_, cost=cost: Costs(1e-3, ((0, 0.0), (1, cost))))
+        monkeypatch.setattr(
+            sparse_pvconv, "measure", lambda *_, cost=cost: Costs((1e-3, 0.0), ((0, 0.0), (1, cost)), 0.0)
+        )
         caplog.clear()
         for _ in range(3):
             layer(features, points)
@@ -174,12 +176,16 @@ def test_the_cheaper_way_is_taken_and_reported(
 @native_only
 @pytest.mark.parametrize("resolution", [1, 2, 3, 20])
 def test_costs_go_from_one_point_to_a_full_grid(resolution: int) -> None:
-    costs = measure((16, 16, 16), resolution, True, torch.float32, torch.get_num_threads())
+    given = (16, 16, 16), resolution, True, torch.float32, torch.get_num_threads(), 16
+    costs = measure(*given)
     few, *_, full = costs.sparse
     assert few[0] == 16 * 16 * sum(ops.sparse_work(one_point(resolution), True))
     assert full[0] == pytest.approx(16 * 16 * 2 * (3 * resolution - 2) ** 3)  # neighbours of all voxels, both times
-    assert costs.dense > 0 and 0 < costs.seconds(0) == few[1] <= costs.seconds(full[0]) == costs.seconds(1e12)
-    assert measure((16, 16, 16), resolution, True, torch.float32, torch.get_num_threads()) is costs
+    assert 0 <= costs.seconds(0, 0) == few[1] <= costs.seconds(full[0], 0) == costs.seconds(1e12, 0)
+    assert costs.seconds(0, 10**9) >= costs.seconds(0, 0) and 0 < costs.dense_seconds(10**6) <= costs.dense_seconds(
+        10**7
+    )
+    assert measure(*given) is costs
 
 
 def one_point(resolution: int) -> ops.VoxelPlan:
@@ -269,6 +275,18 @@ def test_a_layer_can_be_saved_and_takes_other_weights(always_sparse: None) -> No
     assert_same(again(features, points), expected)
 
 
+def test_weights_that_change_in_their_place_are_seen(always_sparse: None) -> None:
+    layer = sparse_voxel_branches(random_statistics(PVConv(4, 8, 6))).requires_grad_(False)
+    features, points = torch.randn(1, 4, 40), torch.randn(1, 3, 40)
+    plan = ops.voxel_plan(points, 6)
+    layer(features, points)
+    with torch.no_grad():
+        layer.dense[0].weight.mul_(2)
+    assert_same(layer.voxel_branch(features, plan), dense_branch(features, plan, layer.dense_layers))
+    layer.dense[2].weight.data = layer.dense[2].weight.data * 2
+    assert_same(layer.voxel_branch(features, plan), dense_branch(features, plan, layer.dense_layers))
+
+
 def test_plain_operators_take_the_dense_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "ZOO_OPS", "reference")
     assert not layers_of(compare(PVConv(4, 4, 4).eval(), torch.randn(1, 4, 9), torch.randn(1, 3, 9)))[0].choice.sparse
@@ -277,6 +295,12 @@ def test_plain_operators_take_the_dense_way(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_model_in_training_is_refused() -> None:
     with pytest.raises(ValueError, match=r"call model\.eval"):
         sparse_voxel_branches(PVConv(4, 4, 4))
+    partly = nn.Sequential(PVConv(4, 4, 4)).eval()
+    partly[0].train()
+    with pytest.raises(ValueError, match="on all layers"):
+        sparse_voxel_branches(partly)
+    with pytest.raises(ValueError, match="from a PVConv, not from Conv3d"):
+        SparsePVConv(nn.Conv3d(4, 4, 3))  # type: ignore[arg-type]
 
 
 @native_only

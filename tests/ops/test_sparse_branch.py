@@ -162,9 +162,17 @@ def test_misuse_says_what_to_do() -> None:
         ((features.double(), plan, branch), "weights like the features"),
         ((features.long(), plan, branch), "float32"),
         ((features, ops.voxel_plan(torch.randn(2, 3, 9), 5), branch), "a plan of 5"),
+        ((features, None, branch), "what voxel_plan makes, not NoneType"),
+        ((features, plan, plan), "what voxel_branch makes, not VoxelPlan"),
     ]:
         with pytest.raises(ValueError, match=words):
             ops.sparse_voxel_branch(*wrong)
+    with pytest.raises(ValueError, match="sparse_work: plan must be what voxel_plan makes"):
+        ops.sparse_work(None)  # type: ignore[arg-type]
+    weights = torch.randn(3, 2, 3, 3, 3), torch.randn(3), torch.randn(4, 3, 3, 3, 3), torch.randn(4)
+    for slopes in (0.1, (0.1,), (0.1, 0.1, 0.1), ("a", "b"), (0.1, float("nan"))):
+        with pytest.raises(ValueError, match="slopes must be two numbers"):
+            ops.voxel_branch(*weights, 4, slopes)  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="for inference"):
         ops.sparse_voxel_branch(features.requires_grad_(), plan, branch)
     with pytest.raises(ValueError, match="must be"):

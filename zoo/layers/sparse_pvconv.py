@@ -15,10 +15,11 @@ from zoo import ops
 from zoo.layers.cloud import Positions, cloud_of
 from zoo.layers.pvconv import PVConv, SqueezeExcitation3d
 from zoo.layers.replace import replace_modules
-from zoo.layers.sparse_costs import dense_branch, measure, products
+from zoo.layers.sparse_costs import SIDES, dense_branch, measure, products
 from zoo.ops.autocast import is_autocast
 
 log = logging.getLogger("zoo")
+CLEARLY = 1 / 5  # of the dense time: what is less by a small grid, on which dense is up to four times as dear, is so
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Choice:
 
     Attributes:
         sparse: without its empty voxels.
-        seconds: that the sparse way would take at most, by its costs; none where there was no choice.
-        dense_seconds: that the dense one would take.
+        seconds: that the sparse way takes by its costs; none where there was no choice.
+        dense_seconds: that the dense one takes.
     """
 
     sparse: bool
@@ -40,7 +41,7 @@ class Choice:
         way = "sparse" if self.sparse else "dense"
         if self.seconds is None or self.dense_seconds is None:
             return way
-        return f"{way} (at most {self.seconds * 1e3:.1f} ms sparse, {self.dense_seconds * 1e3:.1f} ms dense)"
+        return f"{way} (about {self.seconds * 1e3:.1f} ms sparse, {self.dense_seconds * 1e3:.1f} ms dense)"
 
 
 class SparsePVConv(nn.Module):
@@ -54,12 +55,19 @@ class SparsePVConv(nn.Module):
     Args:
         layer: whose weights are taken over.
 
+    Raises:
+        ValueError: it is none, or in training mode.
+
     Attributes:
         choice: how the last batch was computed.
     """
 
     def __init__(self, layer: PVConv):
         super().__init__()
+        if not isinstance(layer, PVConv):
+            raise ValueError(f"a SparsePVConv is made from a PVConv, not from {type(layer).__name__}")
+        if any(module.training for module in layer.modules()):
+            raise ValueError("sparse voxel branches are for inference: call eval() first, on all layers")
         self.resolution, self.normalize = layer.resolution, layer.normalize
         convs, slopes, self.excitation = _voxel_layers(layer)
         self.dense = nn.Sequential(
@@ -70,7 +78,8 @@ class SparsePVConv(nn.Module):
         self.slopes = slopes
         self.channels = convs[0].in_channels, convs[0].out_channels, convs[1].out_channels
         self.choice = Choice(sparse=True)
-        self._branches: dict[torch.dtype, ops.VoxelBranch] = {}
+        self._branches: dict[torch.dtype, ops.VoxelBranch] = {}  # what was prepared from the weights
+        self._prepared: list[tuple[int, int]] = []  # which were these
         self.register_load_state_dict_post_hook(_forget)
         self.eval()
 
@@ -119,19 +128,29 @@ class SparsePVConv(nn.Module):
         if wants_gradient or features.device.type != "cpu" or ops.backend() != "native" or dtype == torch.float64:
             return Choice(sparse=False)
         with_mean = self.excitation is not None
-        costs = measure(self.channels, self.resolution, with_mean, dtype, torch.get_num_threads())
         # If there is nothing to lose even where no points share a voxel or a neighbour, there is nothing to count.
         voxels = self.resolution**3
         reads = min(voxels, num_points * (5**3 if with_mean else 2**3))
-        seconds = costs.seconds(products((27 * min(voxels, num_points), 27 * reads), self.channels))
-        if seconds >= costs.dense:
-            seconds = costs.seconds(products(ops.sparse_work(plan, with_mean), self.channels) / max(1, batch))
-        return Choice(seconds < costs.dense, batch * seconds, batch * costs.dense)
+        count, is_bound = products((27 * min(voxels, num_points), 27 * reads), self.channels), True
+        for side in SIDES:
+            costs = measure(self.channels, self.resolution, with_mean, dtype, torch.get_num_threads(), side)
+            dense = costs.dense_seconds(num_points)
+            if is_bound and costs.seconds(count, num_points) >= CLEARLY * dense:
+                work = ops.sparse_work(plan, with_mean)
+                count, is_bound = products(work, self.channels) // max(1, batch), False
+            seconds = costs.seconds(count, num_points)
+            if seconds < CLEARLY * dense or self.resolution <= side:
+                break
+        return Choice(seconds < dense, batch * seconds, batch * dense)
 
     def _branch(self, dtype: torch.dtype) -> ops.VoxelBranch:
+        first, second = (module for module in self.dense if isinstance(module, nn.Conv3d))
+        weights = first.weight, first.bias, second.weight, second.bias
+        if not torch.compiler.is_compiling():
+            state = [_state_of(tensor) for tensor in cast(tuple[Tensor, ...], weights)]
+            if state != self._prepared:
+                self._branches, self._prepared = {}, state
         if dtype not in self._branches:
-            first, second = (module for module in self.dense if isinstance(module, nn.Conv3d))
-            weights = first.weight, first.bias, second.weight, second.bias
             weight1, bias1, weight2, bias2 = (cast(Tensor, weight).to(dtype) for weight in weights)
             self._branches[dtype] = ops.voxel_branch(weight1, bias1, weight2, bias2, self.resolution, self.slopes)
         return self._branches[dtype]
@@ -140,6 +159,11 @@ class SparsePVConv(nn.Module):
         """Forget what was prepared from weights that now change, as recurrent layers of PyTorch do."""
         self._branches = {}
         return super()._apply(fn, recurse)
+
+
+def _state_of(weight: Tensor) -> tuple[int, int]:
+    """What changes with a tensor's values; those of inference mode do not count how often they did."""
+    return weight.data_ptr(), 0 if weight.is_inference() else weight._version
 
 
 def _forget(layer: SparsePVConv, _: Any) -> None:

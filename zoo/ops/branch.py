@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -69,7 +70,7 @@ def voxel_branch(
         slopes: of the leaky ReLUs after the first and the second.
 
     Raises:
-        ValueError: the shapes or dtypes do not fit together.
+        ValueError: the shapes or dtypes do not fit together, or the slopes are not two numbers.
     """
     check_resolution("voxel_branch", resolution)
     tensors = {"weight1": weight1, "bias1": bias1, "weight2": weight2, "bias2": bias2}
@@ -82,6 +83,8 @@ def voxel_branch(
     if 0 in channels or channels[0] != middle or channels[2:] != (last, middle):
         shapes = ", ".join(str(list(x.shape)) for x in tensors.values())
         raise ValueError(f"voxel_branch: weights and biases must be {', '.join(SHAPES)}, not {shapes}")
+    if not isinstance(slopes, tuple | list) or len(slopes) != 2 or not all(map(_is_finite, slopes)):
+        raise ValueError(f"voxel_branch: slopes must be two numbers, one for each leaky ReLU, not {slopes}")
     wide = torch.promote_types(weight1.dtype, torch.float32)
     side = min(resolution, 3)
     constant = F.leaky_relu(bias1.to(wide), slopes[0]).view(1, -1, 1, 1, 1).expand(1, -1, side, side, side)
@@ -92,9 +95,13 @@ def voxel_branch(
         weights=(weight1.detach(), weight2.detach()),
         bias=bias1.detach().to(wide),
         empty=empty[0].movedim(0, -1).contiguous(),
-        slopes=slopes,
+        slopes=(float(slopes[0]), float(slopes[1])),
         packed=(pack(weight1), pack(weight2)),
     )
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def pack(weight: Tensor) -> Tensor:

@@ -39,6 +39,9 @@ def sparse_voxel_branch(
         RuntimeError: a gradient is wanted, or the plan holds a voxel or coordinate out of range.
     """
     name = "sparse_voxel_branch"
+    _check_plan(name, plan)
+    if not isinstance(branch, VoxelBranch):
+        raise ValueError(f"{name}: branch must be what voxel_branch makes, not {type(branch).__name__}")
     check_float(name, "features", features, f"[B, {branch.channels[0]}, N]")
     check_together(name, features=features, coords=plan.coords, voxels=plan.voxels)
     if features.shape[2] != plan.voxels.shape[1]:
@@ -66,10 +69,19 @@ def sparse_work(plan: VoxelPlan, with_mean: bool = False) -> tuple[int, int]:
     Args:
         plan: where the points of all clouds lie.
         with_mean: as there.
+
+    Raises:
+        ValueError: the plan is none.
     """
+    _check_plan("sparse_work", plan)
     module = _module(plan.voxels.device)
     first, second = module.sparse_work(plan.coords, plan.voxels, plan.resolution, with_mean).tolist()
     return first, second
+
+
+def _check_plan(name: str, plan: VoxelPlan) -> None:
+    if not isinstance(plan, VoxelPlan):
+        raise ValueError(f"{name}: plan must be what voxel_plan makes, not {type(plan).__name__}")
 
 
 def _module(device: torch.device) -> ModuleType:
