@@ -66,7 +66,8 @@ def _response(figure: Any, axes: Any) -> None:
     empty = ops.voxel_branch(kernels[0], biases[0], kernels[1], biases[1], SMALL).empty
     case = torch.tensor([0, *[1] * (SMALL - 2), 2])  # along an axis: the lower border, inside, the upper one
     plane = empty[1][case][:, case, 0]
-    figure.colorbar(axes.imshow(plane.T, origin="lower"), ax=axes, shrink=0.8)
+    bar = figure.colorbar(axes.imshow(plane.T, origin="lower"), ax=axes, shrink=0.8)
+    bar.set_label("value of a channel, before the last activation")
     axes.set(title=f"empty response, {SMALL} voxels a side", xticks=[], yticks=[])
 
 
