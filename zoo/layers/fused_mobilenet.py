@@ -52,7 +52,7 @@ class FusedMobilenet(nn.Module):
         given = [state if state.dtype in STATES else state.float() for state in before]
         features, kept = ops.online_mobilenet_features(x, given, self.network, self.shift_div)
         for index, state, now in zip(self.indices, before, kept, strict=True):
-            past[index] = now.to(state.dtype)
+            past[index] = now if now.dtype == state.dtype else now.to(state.dtype)
         return features
 
     def forward_head(self, features: Tensor, pre_logits: bool = True) -> Tensor:

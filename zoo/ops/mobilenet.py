@@ -69,6 +69,8 @@ class Mobilenet:
         same_padding: convolutions are padded as TensorFlow's "SAME", not by one pixel on each side.
         dtype: what it multiplies in, and keeps between layers; sums are float32, of int8 whole numbers.
         integers: the weights of int8, and the scales of what lies between them.
+        shifted_inputs: channels of the frames that each shifted block takes, and how many pixels one of theirs covers
+            along a side.
         packed: the weights as the compiled operator takes them.
         layout: and what it must know of the blocks.
     """
@@ -81,15 +83,13 @@ class Mobilenet:
     same_padding: bool
     dtype: torch.dtype
     integers: QuantizedMobilenet | None
+    shifted_inputs: tuple[tuple[int, int], ...]
     packed: list[Tensor]
     layout: list[int]
 
     def shifted_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """Channels, height and width of the frames that are shifted, block by block, for images of this size."""
-        strides = self.stem_stride, *(block.stride for block in self.blocks)
-        channels = self.stem.weight.shape[0], *(block.project.weight.shape[0] for block in self.blocks)
-        inputs = zip(self.blocks, channels, image_sizes(height, width, strides), strict=False)
-        return [(count, *size) for block, count, size in inputs if block.shifted]
+        return [(channels, -(-height // side), -(-width // side)) for channels, side in self.shifted_inputs]
 
 
 def image_sizes(height: int, width: int, strides: Iterable[int]) -> list[tuple[int, int]]:
@@ -139,8 +139,11 @@ def prepare_mobilenet(
     for stride in (stem_stride, *(block.stride for block in blocks)):
         if stride not in (1, 2):
             raise ValueError(f"{name}: strides are 1 or 2, not {stride}")
-    channels = _check(name, stem, None, 3)
+    channels, side = _check(name, stem, None, 3), stem_stride
+    shifted_inputs = []
     for block in blocks:
+        if block.shifted:
+            shifted_inputs.append((channels, side))
         middle = channels if block.expand is None else _check(name, block.expand, channels, 1)
         _check(name, block.depthwise, 1, 3, middle)
         out = _check(name, block.project, middle, 1)
@@ -148,7 +151,7 @@ def prepare_mobilenet(
             raise ValueError(f"{name}: only the first block has no expansion")
         if block.residual and (out != channels or block.stride != 1):
             raise ValueError(f"{name}: a block with a residual gives what it takes: {channels} channels, stride 1")
-        channels = out
+        channels, side = out, side * block.stride
     _check(name, head, channels, 1)
     integers = None if ranges is None else quantize_mobilenet(stem, blocks, head, limit, ranges)
     packed: list[Tensor] = []
@@ -173,6 +176,7 @@ def prepare_mobilenet(
         same_padding=same_padding,
         dtype=dtype,
         integers=integers,
+        shifted_inputs=tuple(shifted_inputs),
         packed=packed,
         layout=[*map(int, layout), head.weight.shape[0]],
     )
@@ -228,18 +232,33 @@ def online_mobilenet_features(
     _check_images(name, frames, network)
     check_whole(name, "shift_div", shift_div, 1)
     shapes = network.shifted_shapes(*frames.shape[2:])
-    if len(past) != len(shapes):
-        raise ValueError(f"{name}: {len(shapes)} blocks are shifted, and past has {len(past)} tensors")
-    for tensor, (channels, *size) in zip(past, shapes, strict=True):
-        check_float(name, "past", tensor, "[N, C, H, W]")
-        check_together(name, frames=frames, past=tensor)
-        if tensor.dtype not in STATES or list(tensor.shape[1:]) != [channels // shift_div, *size]:
-            raise ValueError(
-                f"{name}: past holds {tensor.dtype} of shape {list(tensor.shape)}, and these frames need float32 or "
-                f"bfloat16 of shape {[frames.shape[0], channels // shift_div, *size]}: begin with zeros"
-            )
+    wanted = [(frames.shape[0], channels // shift_div, *size) for channels, *size in shapes]
+    if not _are_states(past, wanted, frames.device):
+        _refuse_states(name, frames, past, wanted)
     out: tuple[Tensor, tuple[Tensor, ...]] = _module(frames.device).online_mobilenet_features(frames, past, network)
     return out
+
+
+def _are_states(past: Sequence[Tensor], shapes: Sequence[tuple[int, ...]], device: torch.device) -> bool:
+    """Whether these are states, which is asked at every step and so at once."""
+    return len(past) == len(shapes) and all(
+        isinstance(x, Tensor) and x.shape == shape and x.dtype in STATES and x.device == device
+        for x, shape in zip(past, shapes, strict=True)
+    )
+
+
+def _refuse_states(name: str, frames: Tensor, past: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> None:
+    """Say what is wrong with them."""
+    if len(past) != len(shapes):
+        raise ValueError(f"{name}: {len(shapes)} blocks are shifted, and past has {len(past)} tensors")
+    for x, shape in zip(past, shapes, strict=True):
+        check_float(name, "past", x, "[N, C, H, W]")
+        check_together(name, frames=frames, past=x)
+        if x.dtype not in STATES or x.shape != shape:
+            raise ValueError(
+                f"{name}: past holds {x.dtype} of shape {list(x.shape)}, and these frames need float32 or bfloat16 of "
+                f"shape {list(shape)}: begin with zeros"
+            )
 
 
 def _check_images(name: str, frames: Tensor, network: Mobilenet) -> None:
