@@ -192,6 +192,22 @@ def test_ranges_are_those_of_the_calibration_set() -> None:
     assert with_fused_mobilenet(fast) is not None  # nothing is left of what watched it
 
 
+def test_calibration_that_shows_nothing_is_refused() -> None:
+    fast: Any = fast_copy(make("tsn_mobilenetv2"), torch.randn(1, 1, 3, SIZE, SIZE))
+    clip = torch.randn(1, 2, 3, SIZE, SIZE)
+    for calibrate, message in (
+        (None, "int8 needs calibrate="),
+        (lambda: None, "above 0"),
+        (lambda: fast(torch.zeros_like(clip)), "above 0"),
+        (lambda: (fast(clip), fast(clip.masked_fill(clip > 2, torch.nan)), fast(clip)), "finite inputs"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            with_fused_mobilenet(fast, torch.int8, calibrate)
+    with pytest.raises(ValueError, match="nothing else takes it"):
+        with_fused_mobilenet(fast, torch.float32, lambda: fast(clip))
+    assert with_fused_mobilenet(make("tsm_resnet18"), torch.int8, lambda: None) is None
+
+
 @pytest.fixture(scope="module")
 def real_clips(test_data: Path) -> tuple[Any, torch.Tensor]:
     """A network and clips of its subject."""

@@ -23,7 +23,7 @@ def test_the_eager_runtime_skips_empty_voxels(precision: str, tolerance: float) 
     optimized = zoo.optimize(model, inputs, runtime="eager", precision=precision)
     layers = sparse_layers(optimized.session.network)
     assert len(layers) == 3 and not sparse_layers(model) and not sparse_layers(fast_copy(model, inputs))
-    # A grid of 32 voxels a side with 300 points in it is nearly empty; units for matrices make it cheap in bf16 even so.
+    # A grid of 32 voxels a side with 300 points in it is nearly empty; units for matrices make it cheap in bf16.
     if precision == "fp32":
         assert layers[0].choice.sparse == (zoo.ops.backend() == "native")
     with torch.inference_mode():

@@ -151,15 +151,31 @@ def test_integers_come_close_to_the_numbers(module: ModuleType) -> None:
 
 
 @modules
-def test_what_lies_beyond_the_ranges_is_cut_off(module: ModuleType) -> None:
+def test_what_lies_beyond_the_ranges_is_cut_off_and_what_is_no_number_too(module: ModuleType) -> None:
     torch.manual_seed(0)
     net, x = in_int8(network()), torch.randn(2, 3, 16, 16).clamp(-4 * 128 / 127, 4)
     x[0, 0, :2], x[0, 1, :2] = 4.0, -4 * 128 / 127
     out = module.mobilenet_features(x, net, 1, 8, False)
     x[0, 0, :2], x[0, 1, :2] = torch.inf, -1e30
     torch.testing.assert_close(module.mobilenet_features(x, net, 1, 8, False), out)
-    for ranges in (ranges_of(4, 0, 0, 0), ranges_of(4, 1e-30, 1e-30, 1e-30), ranges_of(4, 1e30, 1e30, 1e30)):
-        assert module.mobilenet_features(x, in_int8(net, ranges), 1, 8, False).isfinite().all()
+    x[0, 1, :2] = torch.nan
+    torch.testing.assert_close(module.mobilenet_features(x, net, 1, 8, False), out)
+    for image, frames, inner in ((1e-3, 0, 0), (1e-37, 1e-30, 1e-30), (1e30, 1e30, 1e30), (4, 0, 4), (4, 8, 0)):
+        harsh = in_int8(net, ranges_of(4, image, frames, inner))
+        features = module.mobilenet_features(x, harsh, 1, 8, False)
+        assert features.isfinite().all()
+        close(features, mobilenet_reference.mobilenet_features(x, harsh, 1, 8, False), 5e-3)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-45, 1e-40, 1e-20])
+def test_weights_of_nothing_give_the_bias(size: float) -> None:
+    torch.manual_seed(0)
+    net, x = network(), torch.randn(2, 3, 16, 16)
+    head = ConvWeights(torch.full_like(net.head.weight, size), net.head.bias)
+    project = ConvWeights(torch.full_like(net.blocks[-1].project.weight, size), net.blocks[-1].project.bias * 0)
+    blocks = [*net.blocks[:-1], net.blocks[-1]._replace(project=project)]
+    nothing = prepare_mobilenet(net.stem, blocks, head, dtype=torch.int8, ranges=ranges_of(4, frames=0))
+    close(ops.mobilenet_features(x, nothing, 2), net.head.bias.clamp(0, 6).expand(2, -1), 1e-3)
 
 
 @modules
@@ -193,8 +209,13 @@ def test_what_lies_beyond_the_ends_of_a_clip_does_not_count_even_if_it_is_no_num
 
 
 @modules
-def test_no_frames_give_no_features(module: ModuleType) -> None:
-    assert module.mobilenet_features(torch.zeros(0, 3, 16, 16), network(), 1, 8, False).shape == (0, 40)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
+def test_no_frames_give_no_features(module: ModuleType, dtype: torch.dtype) -> None:
+    net = network(dtype=dtype)
+    assert module.mobilenet_features(torch.zeros(0, 3, 16, 16), net, 1, 8, False).shape == (0, 40)
+    past = [torch.zeros(0, 1, 8, 8), torch.zeros(0, 2, 4, 4)]
+    features, kept = module.online_mobilenet_features(torch.zeros(0, 3, 16, 16), past, net)
+    assert features.shape == (0, 40) and [x.shape for x in kept] == [x.shape for x in past]
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -216,7 +237,13 @@ def test_what_does_not_fit_is_refused() -> None:
         (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, dtype=torch.float16), "bfloat16 or int8"),
         (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, dtype=torch.int8), "int8 needs ranges="),
         (lambda: prepare_mobilenet(net.stem, net.blocks, net.head, ranges=ranges_of(4)), "nothing else takes them"),
-        (lambda: in_int8(net, ranges_of(3)), "for 4 blocks and the head"),
+        (lambda: in_int8(net, ranges_of(3)), r"\[4, 3, 3\] numbers for \[5, 4, 4\]"),
+        (lambda: in_int8(net, ranges_of(4, image=0)), "above 0"),
+        (lambda: in_int8(net, ranges_of(4, frames=1e300)), "finite and not negative"),
+        (
+            lambda: in_int8(dataclasses.replace(net, head=ConvWeights(net.head.weight, net.head.bias + torch.inf))),
+            "finite",
+        ),
         (lambda: in_int8(net, ranges_of(4, math.nan)), "finite and not negative"),
         (lambda: in_int8(net, ranges_of(4, inner=-1)), "finite and not negative"),
         (lambda: prepare_mobilenet(net.stem, [net.blocks[0], adds], net.head), "stride 1"),
@@ -250,14 +277,16 @@ def test_what_compilers_are_told_is_true(dtype: torch.dtype) -> None:
 
 
 @native_only
-def test_operations_are_counted_as_those_of_the_layers() -> None:
-    net, x = network(((16, 0, 1), (16, 32, 1)), (16, 32, 1)), torch.randn(1, 16, 8, 8)  # no zeros are multiplied
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
+def test_operations_are_counted_as_those_of_the_layers(dtype: torch.dtype) -> None:
+    wide = 64  # no zeros are multiplied
+    net, x = network(((wide, 0, 1), (wide, wide, 1)), (wide, wide, 1), dtype=dtype), torch.randn(1, wide, 8, 8)
     counts = []
     for module in MODULES:
         with FlopCounterMode(display=False) as counter:
             module.mobilenet_features(x, net, 1, 8, False)
         counts.append(counter.get_total_flops())
-    head = 2 * 64 * 16 * (48 - 40)  # up to whole blocks of channels
+    head = 2 * 64 * wide * (48 - 40)  # up to whole blocks of channels
     assert counts[1] - head == counts[0]
 
 

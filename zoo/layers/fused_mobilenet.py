@@ -73,13 +73,22 @@ def with_fused_mobilenet(
     Args:
         model: in evaluation mode, with batch norms folded, see :func:`zoo.export.eager.fast_copy`. It stays as it is.
         dtype: float32, bfloat16 or int8; activations go from block to block in it.
-        calibrate: of int8, calls ``model`` with what shows which ranges its numbers take.
+        calibrate: of int8, calls ``model`` with what shows which ranges its numbers take: the largest magnitudes.
+
+    Raises:
+        ValueError: int8 comes without ``calibrate``, or shows nothing, or numbers that are not finite.
     """
+    if (dtype == torch.int8) != (calibrate is not None):
+        raise ValueError("int8 needs calibrate=, which calls the model, and nothing else takes it")
     backbone: Any = getattr(model, "backbone", None)
     try:
-        network, shifts = _read(backbone, dtype, calibrate)
+        network, shifts = _read(backbone)
     except _UnfitError:
         return None
+    if dtype != torch.float32:
+        of = network.stem, network.blocks, network.head, network.stem_stride, network.limit, network.same_padding
+        ranges = None if calibrate is None else _ranges(backbone, calibrate)
+        network = ops.prepare_mobilenet(*of, dtype, ranges)
     copied: Any = copy.deepcopy(model, {id(backbone): nn.Identity()})
     copied.backbone = FusedMobilenet(network, shifts, copied.context)
     return copied
@@ -89,10 +98,8 @@ class _UnfitError(Exception):
     """A backbone is no MobileNetV2 that the operator computes."""
 
 
-def _read(
-    backbone: Any, dtype: torch.dtype, calibrate: Callable[[], object] | None
-) -> tuple[ops.Mobilenet, list[TemporalShift]]:
-    """The weights and the shifts of a backbone.
+def _read(backbone: Any) -> tuple[ops.Mobilenet, list[TemporalShift]]:
+    """The weights, in float32, and the shifts of a backbone.
 
     Raises:
         _UnfitError: it is built otherwise.
@@ -112,9 +119,8 @@ def _read(
     _require(len(reader.limits) == 1 and len(reader.padded) < 2)
     _require(len({(id(shift.context), shift.shift_div, shift.direction) for shift in reader.shifts}) < 2)
     (limit,) = reader.limits
-    ranges = None if calibrate is None else _ranges(backbone, calibrate)
     try:
-        network = ops.prepare_mobilenet(stem, blocks, head, stem_stride, limit, True in reader.padded, dtype, ranges)
+        network = ops.prepare_mobilenet(stem, blocks, head, stem_stride, limit, True in reader.padded)
     except ValueError as error:  # of shapes that the operator does not take
         raise _UnfitError from error
     return network, reader.shifts
@@ -129,7 +135,7 @@ def _ranges(backbone: Any, calibrate: Callable[[], object]) -> ops.MobilenetRang
         "expanded": [block.conv_dw for block in blocks],
         "convolved": [_projection(block) for block in blocks],
     }
-    found = {name: [0.0] * len(modules) for name, modules in watched.items()}
+    found = {name: torch.zeros(len(modules)) for name, modules in watched.items()}
     hooks = []
     for name, modules in watched.items():
         for number, module in enumerate(modules):
@@ -139,11 +145,11 @@ def _ranges(backbone: Any, calibrate: Callable[[], object]) -> ops.MobilenetRang
     finally:
         for hook in hooks:
             hook.remove()
-    return ops.MobilenetRanges(**found)
+    return ops.MobilenetRanges(**{name: values.tolist() for name, values in found.items()})
 
 
-def _note(largest: list[float], number: int, _: nn.Module, given: tuple[Tensor, ...]) -> None:
-    largest[number] = max(largest[number], given[0].abs().max().item())
+def _note(largest: Tensor, number: int, _: nn.Module, given: tuple[Tensor, ...]) -> None:
+    largest[number] = torch.maximum(largest[number], given[0].abs().max())  # what is no number stays none
 
 
 def _projection(block: Any) -> Any:

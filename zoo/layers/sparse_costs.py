@@ -18,7 +18,7 @@ from zoo import ops
 SIDES = (16, 32)  # of the grids that are measured on: a voxel of a larger one takes about as long
 POINTS = (32, 1024)  # on a sphere, after a single one, and before one in every voxel
 MORE = 4  # points in every voxel, which show what a point takes by itself
-FEW, RUNS, LONG = 3, 6, 0.3  # of each; and the seconds after which a few are enough
+RUNS, LONG = 6, 0.3  # of each; and the seconds after which there are no more
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,10 @@ def measure(
 
 @torch.inference_mode()
 def _seconds(call: Callable[[], object]) -> float:
-    """The shortest of a few runs, after one that does not count."""
+    """The shortest of a few runs, after one that does not count unless it is the only one."""
     times: list[float] = []
-    while len(times) <= FEW or (len(times) <= RUNS and sum(times) < LONG):
+    while len(times) <= RUNS and sum(times) < LONG:
         started = time.perf_counter()
         call()
         times.append(time.perf_counter() - started)
-    return min(times[1:])
+    return min(times[1:] or times)

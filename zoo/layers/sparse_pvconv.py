@@ -50,7 +50,8 @@ class SparsePVConv(nn.Module):
     Batch norm is folded. For every batch the cheaper of two ways is taken, by what both cost on this machine (measured
     once for a layer's size) and how much there is to compute: crowded grids go through the dense convolutions. So does
     everything on a GPU, in plain PyTorch operators, or where gradients are wanted. A compiler that traces the network
-    cannot count voxels: it gets the way that was last taken, or the sparse one.
+    cannot count voxels: it gets the way that was last taken, or the sparse one. Weights may change in place, but not
+    through their ``.data``, which PyTorch does not count: what is prepared from them would be the old one's.
 
     Args:
         layer: whose weights are taken over.
@@ -78,8 +79,8 @@ class SparsePVConv(nn.Module):
         self.slopes = slopes
         self.channels = convs[0].in_channels, convs[0].out_channels, convs[1].out_channels
         self.choice = Choice(sparse=True)
-        self._branches: dict[torch.dtype, ops.VoxelBranch] = {}  # what was prepared from the weights
-        self._prepared: list[tuple[int, int]] = []  # which were these
+        # What was made of the weights, and of which.
+        self._prepared: tuple[tuple[tuple[int, int], ...], dict[torch.dtype, ops.VoxelBranch]] = ((), {})
         self.register_load_state_dict_post_hook(_forget)
         self.eval()
 
@@ -124,7 +125,7 @@ class SparsePVConv(nn.Module):
             features.requires_grad or any(parameter.requires_grad for parameter in self.dense.parameters())
         )
         if wants_gradient:
-            self._branches.clear()  # what learns will be other weights
+            _forget(self)  # what learns will be other weights
         if wants_gradient or features.device.type != "cpu" or ops.backend() != "native" or dtype == torch.float64:
             return Choice(sparse=False)
         with_mean = self.excitation is not None
@@ -145,19 +146,21 @@ class SparsePVConv(nn.Module):
 
     def _branch(self, dtype: torch.dtype) -> ops.VoxelBranch:
         first, second = (module for module in self.dense if isinstance(module, nn.Conv3d))
-        weights = first.weight, first.bias, second.weight, second.bias
-        if not torch.compiler.is_compiling():
-            state = [_state_of(tensor) for tensor in cast(tuple[Tensor, ...], weights)]
-            if state != self._prepared:
-                self._branches, self._prepared = {}, state
-        if dtype not in self._branches:
-            weight1, bias1, weight2, bias2 = (cast(Tensor, weight).to(dtype) for weight in weights)
-            self._branches[dtype] = ops.voxel_branch(weight1, bias1, weight2, bias2, self.resolution, self.slopes)
-        return self._branches[dtype]
+        weights = cast(tuple[Tensor, ...], (first.weight, first.bias, second.weight, second.bias))
+        state, branches = self._prepared
+        now = state if torch.compiler.is_compiling() else tuple(map(_state_of, weights))
+        if now != state:
+            branches = {}
+        if dtype not in branches:
+            weight1, bias1, weight2, bias2 = (weight.to(dtype) for weight in weights)
+            branch = ops.voxel_branch(weight1, bias1, weight2, bias2, self.resolution, self.slopes)
+            branches = {**branches, dtype: branch}
+            self._prepared = now, branches  # at once, for threads that share the layer
+        return branches[dtype]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Forget what was prepared from weights that now change, as recurrent layers of PyTorch do."""
-        self._branches = {}
+        _forget(self)
         return super()._apply(fn, recurse)
 
 
@@ -166,9 +169,9 @@ def _state_of(weight: Tensor) -> tuple[int, int]:
     return weight.data_ptr(), 0 if weight.is_inference() else weight._version
 
 
-def _forget(layer: SparsePVConv, _: Any) -> None:
-    """What was prepared from weights that were loaded over."""
-    layer._branches.clear()
+def _forget(layer: SparsePVConv, _: Any = None) -> None:
+    """What was prepared from weights that change."""
+    layer._prepared = (), {}
 
 
 def sparse_voxel_branches(model: nn.Module) -> nn.Module:

@@ -1,6 +1,6 @@
 """MobileNetV2 on shifted frames at inference, as one operator (Sandler et al. 2018, table 2; TSM, section 3.4).
 
-Sums of products are shared out by the number of threads and of frames, so that last bits depend on both.
+Sums of products are shared out by the number of threads and of frames, so that last bits depend on both; not in int8.
 Layer by layer a small network waits for its operators to be called and for its large inner tensors to come from
 memory. Here the rows of a block go through its three convolutions while they are in the caches.
 """
@@ -122,7 +122,7 @@ def prepare_mobilenet(
         limit: activations clamp to [0, limit]; infinity for a plain ReLU.
         same_padding: pad as TensorFlow's "SAME".
         dtype: float32, bfloat16 or int8.
-        ranges: of int8, the largest magnitudes that its numbers have in use.
+        ranges: of int8, the largest magnitudes that its numbers have in use, see :class:`MobilenetRanges`.
 
     Raises:
         ValueError: the shapes do not fit one another, or an argument is none of the above.

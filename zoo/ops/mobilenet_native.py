@@ -74,6 +74,8 @@ def _operations(frames: Any, weights: Any, layout: Any, stem_stride: int) -> int
     sizes = image_sizes(height, width, (stem_stride, *layout[1:-1:_NUMBERS]))
     total = 0
     for b, (before, after) in enumerate(itertools.pairwise(sizes)):
-        expand, _, depthwise, _, project, _ = weights[_TENSORS * b : _TENSORS * (b + 1)]
-        total += math.prod(before) * math.prod(expand) + math.prod(after) * (math.prod(depthwise) + math.prod(project))
-    return 2 * frames[0] * int(total + math.prod(sizes[-1]) * math.prod(weights[-2]))
+        expand, bias, _, _, project, _ = weights[_TENSORS * b : _TENSORS * (b + 1)]
+        depthwise = 3 * 3 * bias[-1]
+        total += math.prod(before) * math.prod(expand) + math.prod(after) * (depthwise + math.prod(project))
+    head = weights[_TENSORS * (len(sizes) - 1)]
+    return 2 * frames[0] * int(total + math.prod(sizes[-1]) * math.prod(head))

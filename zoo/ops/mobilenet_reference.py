@@ -74,9 +74,9 @@ def _run_integers(
         return x.round().clamp(0, UNSIGNED)
 
     x = _signed(frames, 1 / integers.scales[0])
-    strides = network.stem_stride, *[1] * len(network.blocks)
+    strides = network.stem_stride, *[1] * (len(network.blocks) - 1)  # of expansions, the first of which is the stem
     for block, convs, stride, (scale, after) in zip(
-        network.blocks, integers.blocks, strides, itertools.pairwise(integers.scales), strict=False
+        network.blocks, integers.blocks, strides, itertools.pairwise(integers.scales), strict=True
     ):
         expand, depthwise, project = convs
         inner = activated(convolve(shift(x, scale) if block.shifted else x, expand, stride))
@@ -86,7 +86,9 @@ def _run_integers(
 
 
 def _signed(x: Tensor, per_scale: float = 1.0) -> Tensor:
-    return (x.float() * per_scale).round().clamp(-SIGNED - 1, SIGNED)
+    """Integers with a sign; what is no number becomes the least."""
+    low, high = -SIGNED - 1, SIGNED
+    return (x.float() * per_scale).round().nan_to_num(low, high, low).clamp(low, high)
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, same: bool) -> Tensor:

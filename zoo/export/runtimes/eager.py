@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from zoo import ops
-from zoo.errors import ZooError
+from zoo.errors import InputError, ZooError
 from zoo.export.quantize_torch import QuantizedGraph
 from zoo.export.signature import Network
 from zoo.layers.fused_mobilenet import with_fused_mobilenet
@@ -32,8 +33,11 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     """
     is_cpu = example[0].device.type == "cpu"
     if is_cpu and computes_mobilenets(precision):
-        calibrate = (lambda: [network(*inputs) for inputs in network.calibration]) if precision == "int8" else None
-        model = with_fused_mobilenet(network.model, {**TYPES, "int8": torch.int8}[precision], calibrate)
+        calibrate = partial(_calibrate, network, num_threads) if precision == "int8" else None
+        try:
+            model = with_fused_mobilenet(network.model, {**TYPES, "int8": torch.int8}[precision], calibrate)
+        except ValueError as error:
+            raise InputError(f"the calibration set shows no ranges: {error}") from error
         if model is not None:
             fused = Network(model, network.signature)
             return EagerSession(fused, precision, num_threads, layout=None, autocast=False)
@@ -50,6 +54,12 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     if graph.precision != precision:
         raise ZooError("torchao has integers for 2D convolutions and linear layers alone: use the runtime openvino")
     return EagerSession(graph, precision, num_threads)
+
+
+def _calibrate(network: Network, num_threads: int | None) -> None:
+    with threads(num_threads):
+        for inputs in network.calibration:
+            network(*inputs)
 
 
 def computes_mobilenets(precision: str) -> bool:

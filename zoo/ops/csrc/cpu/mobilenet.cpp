@@ -9,14 +9,18 @@ namespace {
 // A number, a multiple of `scale`, in the type of a network, where only integers have a scale; and back.
 template <typename T>
 inline T narrowed(float value, float per_scale) {
-  if constexpr (is_quantized<T>) return quantized<T>(value * per_scale);
-  return rounded<T>(value);
+  if constexpr (is_quantized<T>)
+    return quantized<T>(value * per_scale);
+  else
+    return rounded<T>(value);
 }
 
 template <typename T>
 inline float number(T value, float scale) {
-  if constexpr (is_quantized<T>) return static_cast<float>(value) * scale;
-  return widened(value);
+  if constexpr (is_quantized<T>)
+    return static_cast<float>(value) * scale;
+  else
+    return widened(value);
 }
 
 // Values of pixels in another type and layout: one is that of the network, with its scale.
@@ -184,7 +188,8 @@ std::vector<Block<T>> blocks_of(const Tensor& frames, const Given& given) {
     const int64_t i = b * Given::tensors_each, biases = given.weights[i + 1].numel();
     const int64_t middle = is_quantized<T> ? biases / 2 : biases;
     const int64_t columns = round_up(given.out_channels(b), lanes), depth = round_up(source.depth, depth_step<T>);
-    if (middle == 0 || middle % middle_step<T> != 0) given.refuse_weights();
+    constexpr int64_t most = is_quantized<T> ? 1 << 16 : INT64_MAX;  // whose sums are not too large
+    if (middle == 0 || middle % middle_step<T> != 0 || middle > most || source.depth > most) given.refuse_weights();
     Block<T> block{source, window, middle, given.out_channels(b)};
     constexpr int64_t taps = is_quantized<T> ? QuantizedRow::taps : Window::side * Window::side;
     block.expand = given.values<T>(i, middle * depth);

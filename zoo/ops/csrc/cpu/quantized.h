@@ -349,4 +349,6 @@ inline void (*quantized_row())(const QuantizedRow&) {
   return convolve_anywhere;
 }
 
+#undef ZOO_VECTORS
+
 }  // namespace zoo
