@@ -31,6 +31,12 @@ def test_records_of_an_architecture_hold_for_weights_with_the_same_input():
     ]
 
 
+def test_accuracy_is_that_of_the_input_and_the_precision_that_it_was_measured_with():
+    own = {"model": "pvcnn_cls_c0p25.radhar", "input": "6 x 1024"}
+    assert [each.name for each in points_of([record(**own)])] == ["pvcnn_cls_c0p25.radhar"]
+    assert not points_of([record(**{**own, "input": "6 x 256"}), record(**own, precision="int8")])
+
+
 def test_a_picture_for_every_kind_of_figure(tmp_path):
     measured = report(
         record(model="pvcnn_sem_c1", p50_ms=100.0),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.bench.bench_records import record, report
 from zoo.bench.compare import compare
 from zoo.bench.record import read_report
 from zoo.cli import main
@@ -43,9 +44,9 @@ def test_compare_alone_measures_again_and_exits_with_1_where_something_is_slower
     assert main(command) == 0
     file = tmp_path / "latency_cpu.json"
     content = json.loads(file.read_text())
-    for record in content["records"]:  # as if it had been ten times as fast then
-        record["p50_ms"] /= 10
-        record["noise"] = 0.01
+    for entry in content["records"]:  # as if it had been ten times as fast then
+        entry["p50_ms"] /= 10
+        entry["noise"] = 0.01
     (tmp_path / "old.json").write_text(json.dumps(content))
     assert main(["bench", "--compare", str(tmp_path / "old.json"), "--seconds", "0.5"]) == 1
     assert "SLOWER: local-dir:" in capsys.readouterr().out
@@ -61,6 +62,7 @@ def test_compare_alone_measures_again_and_exits_with_1_where_something_is_slower
         (["tsm_resnet50", "--device", "cpu:0"], "the device 'cpu:0' cannot be measured"),
         (["tsm_resnet50", "--out", __file__], f"{__file__}: cannot be written to"),
         (["tsm_resnet50", "--plots", f"{__file__}/plots"], "cannot be written to"),
+        (["tsm_mobilenetv2_online", "--frames", "8"], "--frames is of clips, and none of these models takes them"),
         (["tsm_resnet50", "--cuda-graph"], "CUDA graphs are for GPUs"),
         (["tsm_resnet50", "--compare", "nowhere.json"], "nowhere.json: cannot be read"),
     ],
@@ -69,6 +71,20 @@ def test_bad_options_are_refused_in_a_sentence(arguments, words, capsys):
     assert main(["bench", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and words in error and len(error.splitlines()) == 1
+
+
+def test_figures_of_another_machine_are_refused_before_anything_is_measured(tmp_path, capsys):
+    report(record(), processor="no such processor").write(tmp_path / "old")
+    assert main(["bench", "--compare", str(tmp_path / "old.json")]) == 2
+    printed = capsys.readouterr()
+    assert "the older figures are of another machine" in printed.err and not printed.out
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf", "soon"])
+def test_no_time_is_refused(seconds, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["bench", "pvcnn_sem_c0p25", f"--seconds={seconds}"])
+    assert stopped.value.code == 2 and "give a number above 0" in capsys.readouterr().err
 
 
 def test_no_gpu_is_said(capsys, monkeypatch):

@@ -41,14 +41,17 @@ def _input_text(spec: WeightsSpec, unit: str) -> str:
 
 
 def points_of(records: Iterable[Record]) -> list[Point]:
-    """One point for each record of single inputs and each of the weights that it is of and that have a figure."""
+    """One point for each record of single inputs and each of the weights that it is of and that have a figure.
+
+    Figures are of the input's size that the weights are for, and of float32: no other was shown to be as accurate.
+    """
     specs = [find_weights(name) for name in list_models(pretrained=True)]
     return [
         Point(spec.name, record, metrics[0])
         for record in records
-        if record.batch == 1 and record.mode == "single"
+        if record.batch == 1 and record.mode == "single" and record.precision == "fp32"
         for spec in specs
-        if fits(record, spec) and (metrics := own_metrics(spec))
+        if fits(record, spec) and record.input == _input_text(spec, record.unit) and (metrics := own_metrics(spec))
     ]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
-from zoo.bench.compare import compare
+from zoo.bench.compare import check_same_machine, compare
 from zoo.bench.job import Job, Mode
 from zoo.bench.machine import machine
 from zoo.bench.plan import Options, job_again, jobs_of, model_names, preset_jobs, usable_runtimes
@@ -47,7 +48,7 @@ def add_parser(commands: Any) -> None:
     how = parser.add_argument_group("how")
     how.add_argument(
         "--seconds",
-        type=float,
+        type=_seconds,
         default=SECONDS,
         help=f"that each may compute while its median does not hold still (default: {SECONDS:g})",
     )
@@ -77,6 +78,8 @@ def run(options: argparse.Namespace) -> int:
         check_folder(folder)
     runtimes, absent = usable_runtimes(options.runtime)
     report = Report(machine(device), failures=list(absent))
+    if old:
+        check_same_machine(old, report)
     jobs = _jobs(options, runtimes, old)
     print("\n".join(f"left out: {sentence}" for sentence in absent), end="\n" if absent else "")
     settings = {"seconds": options.seconds, "end_to_end": options.end_to_end, "together": options.together}
@@ -139,3 +142,13 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"give a whole number of at least 1, not {text!r}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"give a number above 0, not {text!r}")
+    return seconds

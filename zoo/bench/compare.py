@@ -52,18 +52,14 @@ class Change:
 def compare(old: Report, new: Report) -> list[Change]:
     """All that is in both reports.
 
-    The noise is at least 5 %, more where the rounds of either run differed more. Where the yardstick took longer than
-    then, the machine is slower by as much, and so may the models be; likewise where it is faster.
+    The noise is at least 5 %, more where the rounds of either run differed more, or others took more of the processors.
+    Where the yardstick took longer than then, the machine is slower by as much, and so may the models be; likewise
+    where it is faster.
 
     Raises:
         InputError: the machines differ, or nothing is in both.
     """
-    for what in SAME:
-        if old.machine.get(what) != new.machine.get(what):
-            raise InputError(
-                f"the older figures are of another machine ({what}: {old.machine.get(what, 'none')}, now "
-                f"{new.machine.get(what, 'none')}): compare with figures of this one"
-            )
+    check_same_machine(old, new)
     before = {record.key: record for record in old.records}
     changes = [_change(before[record.key], record) for record in new.records if record.key in before]
     if not changes:
@@ -71,7 +67,26 @@ def compare(old: Report, new: Report) -> list[Change]:
     return changes
 
 
+def check_same_machine(old: Report, new: Report) -> None:
+    """Refuse to compare figures of another machine, before anything is measured.
+
+    Raises:
+        InputError: the machines differ.
+    """
+    for what in SAME:
+        if old.machine.get(what) != new.machine.get(what):
+            raise InputError(
+                f"the older figures are of another machine ({what}: {old.machine.get(what, 'none')}, now "
+                f"{new.machine.get(what, 'none')}): compare with figures of this one"
+            )
+
+
 def _change(old: Record, new: Record) -> Change:
     machine = new.yardstick_ms / old.yardstick_ms if new.device == "cpu" else 1.0  # it is not measured on a GPU
-    noise = max(old.noise, old.others) + max(new.noise, new.others)
+    noise = sum(max(record.noise, _delay(record.others)) for record in (old, new))
     return Change(old, new, max(TOLERANCE, noise), machine)
+
+
+def _delay(others: float) -> float:
+    """By how much longer a thing takes on processors of which others use a share."""
+    return others / max(1 - others, 0.01)

@@ -85,10 +85,14 @@ def jobs_of(names: Sequence[str], options: Options) -> list[Job]:
 
     Raises:
         UnknownNameError: there is no such model.
+        InputError: a number of frames or points is asked for, and none of the models takes any.
     """
+    units = {name: facts(Job(name)).unit for name in names}
+    for option, numbers, unit in (("--frames", options.frames, "clip"), ("--points", options.points, "cloud")):
+        if any(numbers) and units and unit not in units.values():
+            raise InputError(f"{option} is of {unit}s, and none of these models takes them: leave it out")
     jobs = []
-    for name in names:
-        unit = facts(Job(name)).unit
+    for name, unit in units.items():
         frames = options.frames if unit == "clip" else (None,)
         points = options.points if unit == "cloud" else (None,)
         for batch, num_frames, num_points, mode in product(options.batches, frames, points, options.modes):

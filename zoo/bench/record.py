@@ -122,6 +122,7 @@ class Record:
         """The key in words."""
         words = [self.model, self.runtime, self.precision, self.device, f"batch {self.batch}", self.input]
         words += [f"{self.threads} threads", f"{self.streams} streams"] if self.device == "cpu" else []
+        words += [self.mode] if self.mode != "single" else []
         return ", ".join([*words, *(["CUDA graph"] if self.cuda_graph else [])])
 
 

@@ -22,6 +22,7 @@ log = logging.getLogger("zoo")
 Precision = Literal["fp32", "bf16", "int8"]
 AUTO = tuple(name for name in RUNTIMES if name != "aotinductor")
 RUNS = 7  # of each runtime, in turn, when the fastest is looked for
+SETTLE = 0.03  # seconds that it has run by then: the threads of the one before it spin for a while
 WARM_UP = 1
 
 
@@ -117,16 +118,19 @@ def network_trials(model: nn.Module, network: Network, inputs: Sequence[Tensor])
 def _fastest(ready: list[OptimizedModel], trial: Trial) -> OptimizedModel:
     """The one whose median time is the least; they run in turn, so that what disturbs one disturbs all.
 
-    At each turn the second of two calls counts: during the first, threads of the runtime before may still spin.
+    At each turn a call counts that follows others for a while, in which threads of the runtime before may still spin.
     """
     if len(ready) == 1:
         return ready[0]
     times: dict[str, list[float]] = {each.runtime: [] for each in ready}
     for run in range(WARM_UP + RUNS):
         for each in ready:
-            each.session(*trial.inputs)
-            started = time.perf_counter()
-            each.session(*trial.inputs)[0].cpu()  # which waits for a GPU
+            until = time.perf_counter() + SETTLE
+            while True:
+                started = time.perf_counter()
+                each.session(*trial.inputs)[0].cpu()  # which waits for a GPU
+                if started >= until:
+                    break
             if run >= WARM_UP:
                 times[each.runtime].append(time.perf_counter() - started)
     medians = {name: statistics.median(values) for name, values in times.items()}

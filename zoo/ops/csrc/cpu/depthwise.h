@@ -35,18 +35,17 @@ inline float widened(BFloat16 value) {
 }
 
 // out[x][c] = bias[c] + the sum over 3x3 of input[y][x * stride - left + dx][c] weights[dy][dx][c], within [low, high];
-// the input may be brought within these first, and is zero beyond its borders. `channels` are whole lines.
+// the input is zero beyond its borders. `channels` are whole lines.
 template <typename T>
 struct DepthwiseRow {
-  std::array<const float*, 3> rows;  // none beyond a border
-  int64_t pixel;                     // values from one of them to the next
+  std::array<const T*, 3> rows;  // none beyond a border
+  int64_t pixel;                 // values from one of them to the next
   int64_t width, out_width, stride, left;
   const float *weights, *bias;  // [3, 3, tap], [channels]
   int64_t tap;                  // values from one place of the kernel to the next
   T* out;
   int64_t out_pixel, channels;
   float low, high;
-  bool clamped;  // the input as well
 };
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -77,7 +76,38 @@ inline __attribute__((always_inline)) void store(T* to, const Vec& sum) {
   }
 }
 
-template <typename T, int bytes, bool converts, int stride, bool clamp>
+// Integers of a register, and of half of one; by name, since GCC loses the sizes of vectors that depend on a
+// template's.
+template <int bytes>
+struct Registers;
+#define ZOO_REGISTERS(bytes)                                         \
+  template <>                                                        \
+  struct Registers<bytes> {                                          \
+    typedef uint32_t Words __attribute__((vector_size(bytes)));      \
+    typedef uint16_t Halves __attribute__((vector_size(bytes / 2))); \
+  };
+ZOO_REGISTERS(16)
+ZOO_REGISTERS(32)
+ZOO_REGISTERS(64)
+#undef ZOO_REGISTERS
+
+// A register of numbers, of which bfloat16 has the upper halves.
+template <typename T, int bytes, typename Vec>
+inline __attribute__((always_inline)) Vec load(const T* from) {
+  using Words = typename Registers<bytes>::Words;
+  Vec value;
+  if constexpr (std::is_same_v<T, float>) {
+    std::memcpy(&value, from, sizeof value);
+  } else {
+    typename Registers<bytes>::Halves halves;
+    std::memcpy(&halves, from, sizeof halves);
+    const Words words = __builtin_convertvector(halves, Words) << 16;
+    std::memcpy(&value, &words, sizeof value);
+  }
+  return value;
+}
+
+template <typename T, int bytes, bool converts, int stride>
 inline __attribute__((always_inline)) void convolve_row(const DepthwiseRow<T>& row) {
 #if defined(__clang__)
 #pragma clang fp contract(fast)
@@ -85,11 +115,11 @@ inline __attribute__((always_inline)) void convolve_row(const DepthwiseRow<T>& r
   typedef float Vec __attribute__((vector_size(bytes)));
   typedef float Anywhere __attribute__((vector_size(bytes), aligned(4)));
   constexpr int lanes = bytes / sizeof(float), kept = 3 - stride;  // columns that the next window keeps
-  static const float zeros[lanes] = {};
+  static const T zeros[lanes] = {};
   const Vec low = Vec{} + row.low, high = Vec{} + row.high;
   for (int64_t c = 0; c < row.channels; c += lanes) {
     Vec weights[3][3], column[3][3];
-    const float* from[3];
+    const T* from[3];
     int64_t step[3];
 #pragma GCC unroll 3
     for (int dy = 0; dy < 3; ++dy) {
@@ -101,16 +131,10 @@ inline __attribute__((always_inline)) void convolve_row(const DepthwiseRow<T>& r
       step[dy] = inside ? row.pixel : 0;
     }
     const Vec bias = *reinterpret_cast<const Anywhere*>(row.bias + c);
-    const auto load = [&](int dy, int64_t x) __attribute__((always_inline)) {
-      Vec value = *reinterpret_cast<const Anywhere*>(from[dy] + x * step[dy]);
-      if (clamp) {
-        value = value < low ? low : value;
-        value = value > high ? high : value;
-      }
-      return value;
-    };
-    const auto load_if = [&](int dy, int64_t x)
-                             __attribute__((always_inline)) { return x < 0 || x >= row.width ? Vec{} : load(dy, x); };
+    const auto pixel = [&](int dy, int64_t x)
+                           __attribute__((always_inline)) { return load<T, bytes, Vec>(from[dy] + x * step[dy]); };
+    const auto pixel_if = [&](int dy, int64_t x)
+                              __attribute__((always_inline)) { return x < 0 || x >= row.width ? Vec{} : pixel(dy, x); };
     const auto finish = [&](int64_t x) __attribute__((always_inline)) {
       Vec sums[3] = {bias, Vec{}, Vec{}};  // none of which waits for another
 #pragma GCC unroll 3
@@ -131,7 +155,7 @@ inline __attribute__((always_inline)) void convolve_row(const DepthwiseRow<T>& r
 #pragma GCC unroll 3
     for (int dy = 0; dy < 3; ++dy)
 #pragma GCC unroll 2
-      for (int dx = 0; dx < kept; ++dx) column[dy][dx] = load_if(dy, dx - row.left);
+      for (int dx = 0; dx < kept; ++dx) column[dy][dx] = pixel_if(dy, dx - row.left);
     // Windows before `safe` end within the row, and the columns that are new in them lie in it.
     const int64_t safe = std::min(row.out_width, (row.width + row.left - 3) / stride + 1);
     int64_t x = 0;
@@ -139,7 +163,7 @@ inline __attribute__((always_inline)) void convolve_row(const DepthwiseRow<T>& r
 #pragma GCC unroll 3
       for (int dy = 0; dy < 3; ++dy)
 #pragma GCC unroll 2
-        for (int dx = kept; dx < 3; ++dx) column[dy][dx] = load_if(dy, x * stride - row.left + dx);
+        for (int dx = kept; dx < 3; ++dx) column[dy][dx] = pixel_if(dy, x * stride - row.left + dx);
       finish(x);
     }
     for (; x < safe; ++x) {
@@ -148,7 +172,7 @@ inline __attribute__((always_inline)) void convolve_row(const DepthwiseRow<T>& r
 #pragma GCC unroll 2
         for (int dx = kept; dx < 3; ++dx) {
           __builtin_prefetch(from[dy] + (x * stride - row.left + dx + 8) * step[dy]);
-          column[dy][dx] = load(dy, x * stride - row.left + dx);
+          column[dy][dx] = pixel(dy, x * stride - row.left + dx);
         }
       finish(x);
     }
@@ -156,23 +180,19 @@ inline __attribute__((always_inline)) void convolve_row(const DepthwiseRow<T>& r
 #pragma GCC unroll 3
       for (int dy = 0; dy < 3; ++dy)
 #pragma GCC unroll 2
-        for (int dx = kept; dx < 3; ++dx) column[dy][dx] = load_if(dy, x * stride - row.left + dx);
+        for (int dx = kept; dx < 3; ++dx) column[dy][dx] = pixel_if(dy, x * stride - row.left + dx);
       finish(x);
     }
   }
 }
 
-#define ZOO_ROW(name, target, bytes, converts)         \
-  template <typename T>                                \
-  target void name(const DepthwiseRow<T>& row) {       \
-    if (row.clamped && row.stride == 1)                \
-      convolve_row<T, bytes, converts, 1, true>(row);  \
-    else if (row.clamped)                              \
-      convolve_row<T, bytes, converts, 2, true>(row);  \
-    else if (row.stride == 1)                          \
-      convolve_row<T, bytes, converts, 1, false>(row); \
-    else                                               \
-      convolve_row<T, bytes, converts, 2, false>(row); \
+#define ZOO_ROW(name, target, bytes, converts)   \
+  template <typename T>                          \
+  target void name(const DepthwiseRow<T>& row) { \
+    if (row.stride == 1)                         \
+      convolve_row<T, bytes, converts, 1>(row);  \
+    else                                         \
+      convolve_row<T, bytes, converts, 2>(row);  \
   }
 
 ZOO_ROW(row_16, , 16, false)

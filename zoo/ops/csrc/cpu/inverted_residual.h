@@ -15,7 +15,7 @@ namespace zoo {
 // that activations made have no sign.
 template <typename T>
 struct Inner {
-  using Expanded = float;
+  using Expanded = T;
   using Convolved = T;
   using Sum = float;
 };
@@ -27,6 +27,37 @@ struct Inner<int8_t> {
 };
 template <typename T>
 constexpr bool is_quantized = std::is_same_v<T, int8_t>;
+
+// A square of sums, activated, as rows of numbers in bfloat16; what is no number stays none.
+ZOO_SIMD inline void activate_anywhere(BFloat16* __restrict to, int64_t step, const float* __restrict sums,
+                                       int64_t rows, int64_t columns, float limit) {
+  for (int64_t i = 0; i < rows; ++i, to += step, sums += side_of_square)
+    for (int64_t c = 0; c < columns; ++c) {
+      const float positive = sums[c] < 0 ? 0 : sums[c];
+      to[c] = rounded<BFloat16>(positive > limit ? limit : positive);
+    }
+}
+
+#if defined(ZOO_AMX)
+ZOO_TARGET("avx512f,avx512bw,avx512bf16")
+inline void activate_vectors(BFloat16* to, int64_t step, const float* sums, int64_t rows, float limit) {
+  const __m512 zero = _mm512_setzero_ps(), most = _mm512_set1_ps(limit);
+  for (int64_t i = 0; i < rows; ++i, to += step, sums += side_of_square) {
+    const __m512 low = _mm512_min_ps(most, _mm512_max_ps(zero, _mm512_loadu_ps(sums)));
+    const __m512 high = _mm512_min_ps(most, _mm512_max_ps(zero, _mm512_loadu_ps(sums + lanes)));
+    const __m512bh both = _mm512_cvtne2ps_pbh(high, low);
+    _mm512_storeu_si512(to, reinterpret_cast<const __m512i&>(both));
+  }
+}
+#endif
+
+inline void activate(BFloat16* to, int64_t step, const float* sums, int64_t rows, int64_t columns, float limit) {
+#if defined(ZOO_AMX)
+  static const bool has = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw");
+  if (has && columns == side_of_square) return activate_vectors(to, step, sums, rows, limit);
+#endif
+  activate_anywhere(to, step, sums, rows, columns, limit);
+}
 
 // The channels in the middle of a block come in whole groups of so many.
 template <typename T>
@@ -203,8 +234,20 @@ const typename Inner<T>::Expanded* expand(const Block<T>& block, const Part& par
                          std::min(Product::side, slice - j), by.from(j)});
     });
   } else {
-    multiply_packed(PackedProduct<T>{pixels, depth, count, depth, weights, depth * lanes, slice,
-                                     block.expand_by.bias + part.c0, to, slice, 0, block.limit});
+    PackedProduct<T> product{pixels,  depth,         count, depth,
+                             weights, depth * lanes, slice, block.expand_by.bias + part.c0};
+    if constexpr (std::is_same_v<T, float>) {
+      product.c = to;
+      product.c_step = slice;
+      product.low = 0;
+      product.high = block.limit;
+      multiply_packed(product);
+    } else {
+      constexpr int64_t side = side_of_square;
+      multiply_squares(product, [&](int64_t i, int64_t j, const float* sums) {
+        activate(to + i * slice + j, slice, sums, std::min(side, count - i), std::min(side, slice - j), block.limit);
+      });
+    }
   }
   return expanded;
 }
@@ -242,7 +285,6 @@ const typename Inner<T>::Convolved* convolve(const Block<T>& block, const Part& 
     row.tap = block.middle;
     row.bias = block.depthwise_by.bias + part.c0;
     row.high = block.limit;
-    row.clamped = !PackedProduct<T>::clamps;
     for_rows(row, depthwise_row<T>());
   }
   return convolved;

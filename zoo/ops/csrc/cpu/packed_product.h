@@ -21,11 +21,9 @@ struct PackedProduct {
   int64_t block;  // values from one to the next
   int64_t columns;
   const float* bias;
-  float* c;
-  int64_t c_step;
-  float low = -std::numeric_limits<float>::infinity(), high = -low;  // that sums are brought within, where it `clamps`
-
-  static constexpr bool clamps = std::is_same_v<T, float>;
+  float* c = nullptr;
+  int64_t c_step = 0;
+  float low = -std::numeric_limits<float>::infinity(), high = -low;  // that sums of float32 are brought within
 };
 
 inline void multiply_packed(const PackedProduct<float>& p) {
@@ -65,9 +63,8 @@ inline void multiply_packed(const PackedProduct<float>& p) {
 #if defined(ZOO_AMX)
 template <int tall, int wide>
 ZOO_TARGET("avx512f,amx-tile,amx-bf16")
-inline void multiply_by_units(const PackedProduct<BFloat16>& p, int64_t i, int64_t j) {
+inline void multiply_by_units(const PackedProduct<BFloat16>& p, int64_t i, int64_t j, float* c) {
   const BFloat16 *a = p.a + i * p.a_step, *b = p.weights + j / lanes * p.block;
-  float* c = p.c + i * p.c_step + j;
   const int64_t a_bytes = p.a_step * sizeof(BFloat16), c_bytes = p.c_step * sizeof(float);
   _tile_loadd(0, p.bias + j, 0);
   if constexpr (wide > 1) _tile_loadd(1, p.bias + j + lanes, 0);
@@ -97,22 +94,27 @@ inline void multiply_by_units(const PackedProduct<BFloat16>& p, int64_t i, int64
   if constexpr (tall > 1 && wide > 1) _tile_stored(3, c + 16 * p.c_step + lanes, c_bytes);
 }
 
+// The sums of each square of 32 are put where at(i, j) says, and then taken.
+template <typename At, typename Take>
 ZOO_TARGET("avx512f,amx-tile,amx-bf16")
-inline void multiply_by_units(const PackedProduct<BFloat16>& p) {
+void multiply_by_units(const PackedProduct<BFloat16>& p, const At& at, const Take& take) {
   const UnitShapes shapes;
   asm volatile("" : : "r"(&shapes) : "memory");  // of the intrinsics not all say what they read
   _tile_loadconfig(&shapes);
   for (int64_t j = 0; j < p.columns; j += 2 * lanes)
     for (int64_t i = 0; i < p.rows; i += 2 * unit_rows) {
       const bool tall = i + unit_rows < p.rows, wide = j + lanes < p.columns;
+      float* const c = at(i, j);
       if (tall && wide)
-        multiply_by_units<2, 2>(p, i, j);
+        multiply_by_units<2, 2>(p, i, j, c);
       else if (tall)
-        multiply_by_units<2, 1>(p, i, j);
+        multiply_by_units<2, 1>(p, i, j, c);
       else if (wide)
-        multiply_by_units<1, 2>(p, i, j);
+        multiply_by_units<1, 2>(p, i, j, c);
       else
-        multiply_by_units<1, 1>(p, i, j);
+        multiply_by_units<1, 1>(p, i, j, c);
+      asm volatile("" : : "r"(c) : "memory");
+      take(i, j);
     }
   _tile_release();
 }
@@ -120,7 +122,8 @@ inline void multiply_by_units(const PackedProduct<BFloat16>& p) {
 
 inline void multiply_packed(const PackedProduct<BFloat16>& p) {
 #if defined(ZOO_AMX)
-  if (has_matrix_units()) return multiply_by_units(p);
+  if (has_matrix_units())
+    return multiply_by_units(p, [&](int64_t i, int64_t j) { return p.c + i * p.c_step + j; }, [](int64_t, int64_t) {});
 #endif
   const Tiles<BFloat16> tiles = zoo::tiles<BFloat16>();
   int32_t numbers[tile_rows];
@@ -131,6 +134,33 @@ inline void multiply_packed(const PackedProduct<BFloat16>& p) {
       tiles.one({p.c + i * p.c_step + j, p.c_step, p.a + i * p.a_step, p.a_step, p.weights + j / lanes * p.block,
                  p.depth / 2},
                 numbers, numbers);
+}
+
+// Calls take(i, j, sums) with the squares of sums [side, side] from row `i` and column `j` on, as far as there are any:
+// they are in the first cache. Where the product would put them does not matter.
+constexpr int64_t side_of_square = 32;
+template <typename F>
+void multiply_squares(PackedProduct<BFloat16> p, const F& take) {
+  constexpr int64_t side = side_of_square;
+  alignas(64) float sums[(side + most_rows) * side];
+  p.c_step = side;
+#if defined(ZOO_AMX)
+  if (has_matrix_units())
+    return multiply_by_units(
+        p, [&](int64_t, int64_t) { return sums; }, [&](int64_t i, int64_t j) { take(i, j, sums); });
+#endif
+  for (int64_t j = 0; j < p.columns; j += side)
+    for (int64_t i = 0; i < p.rows; i += side) {
+      PackedProduct<BFloat16> square = p;
+      square.a += i * p.a_step;
+      square.rows = std::min(side, p.rows - i);
+      square.weights += j / lanes * p.block;
+      square.columns = std::min(side, p.columns - j);
+      square.bias += j;
+      square.c = sums;
+      multiply_packed(square);
+      take(i, j, sums);
+    }
 }
 
 }  // namespace zoo

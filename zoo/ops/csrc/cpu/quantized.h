@@ -3,8 +3,7 @@
 
 #include <array>
 
-#include "packing.h"
-#include "tiles.h"
+#include "packed_product.h"
 
 namespace zoo {
 
@@ -123,7 +122,7 @@ struct QuantizedProduct {
   int64_t block;  // values from one to the next
   int64_t columns;
 
-  static constexpr int64_t side = 32;  // of a square of sums, which are made at a time
+  static constexpr int64_t side = side_of_square;  // of sums that are made at a time
 };
 
 template <typename A>
