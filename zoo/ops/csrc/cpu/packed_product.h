@@ -11,10 +11,14 @@ namespace zoo {
 template <typename T>
 constexpr int64_t depth_step = 64 / static_cast<int64_t>(sizeof(T));
 
+// Sums are made in squares of so many rows and columns, where they are not left to be found in memory.
+constexpr int64_t side_of_square = 32;
+
 // c[rows, columns] = bias + a[rows, depth] times weights, which come in blocks of `lanes` columns, see pack in
 // zoo/ops/branch.py. Of `a` and `c` rows to a whole number of tiles (most_rows) can be read and written.
 template <typename T>
 struct PackedProduct {
+  using Value = T;
   const T* a;
   int64_t a_step, rows, depth;
   const T* weights;
@@ -61,58 +65,87 @@ inline void multiply_packed(const PackedProduct<float>& p) {
 }
 
 #if defined(ZOO_AMX)
-template <int tall, int wide>
-ZOO_TARGET("avx512f,amx-tile,amx-bf16")
-inline void multiply_by_units(const PackedProduct<BFloat16>& p, int64_t i, int64_t j, float* c) {
-  const BFloat16 *a = p.a + i * p.a_step, *b = p.weights + j / lanes * p.block;
-  const int64_t a_bytes = p.a_step * sizeof(BFloat16), c_bytes = p.c_step * sizeof(float);
-  _tile_loadd(0, p.bias + j, 0);
-  if constexpr (wide > 1) _tile_loadd(1, p.bias + j + lanes, 0);
-  if constexpr (tall > 1) _tile_loadd(2, p.bias + j, 0);
-  if constexpr (tall > 1 && wide > 1) _tile_loadd(3, p.bias + j + lanes, 0);
+// A square of sums, `tall` by `wide` tiles, at `c`: in bfloat16 from the bias on, of integers (see quantized.h) from
+// zero.
+template <int tall, int wide, typename Product, typename Sum>
+ZOO_TARGET("avx512f,amx-tile,amx-bf16,amx-int8")
+inline void multiply_tiles(const Product& p, int64_t i, int64_t j, Sum* c, int64_t c_step) {
+  using Value = typename Product::Value;
+  constexpr int64_t step = depth_step<Value>;
+  const Value* a = p.a + i * p.a_step;
+  const auto* b = p.weights + j / lanes * p.block;
+  const int64_t a_bytes = p.a_step * sizeof(Value), c_bytes = c_step * sizeof(Sum);
+#define ZOO_BEGIN(sum, column)                     \
+  if constexpr (std::is_same_v<Value, BFloat16>) { \
+    _tile_loadd(sum, p.bias + j + column, 0);      \
+  } else {                                         \
+    _tile_zero(sum);                               \
+  }
+#define ZOO_MULTIPLY(sum, a_tile, b_tile)          \
+  if constexpr (std::is_same_v<Value, BFloat16>) { \
+    _tile_dpbf16ps(sum, a_tile, b_tile);           \
+  } else if constexpr (std::is_signed_v<Value>) {  \
+    _tile_dpbssd(sum, a_tile, b_tile);             \
+  } else {                                         \
+    _tile_dpbusd(sum, a_tile, b_tile);             \
+  }
+  ZOO_BEGIN(0, 0)
+  if constexpr (wide > 1) {
+    ZOO_BEGIN(1, lanes)
+  }
+  if constexpr (tall > 1) {
+    ZOO_BEGIN(2, 0)
+  }
+  if constexpr (tall > 1 && wide > 1) {
+    ZOO_BEGIN(3, lanes)
+  }
   const bool more = i == 0 && j + wide * lanes < p.columns;
-  for (int64_t k = 0; k < p.depth; k += 32) {
+  for (int64_t k = 0; k < p.depth; k += step) {
     if (more)  // weights come from far away, once: while some are multiplied, the next are fetched
-      for (int64_t l = 0; l < wide * 32 * lanes; l += 32)
-        __builtin_prefetch(b + (wide + l / (32 * lanes)) * p.block + k * lanes + l % (32 * lanes));
+      for (int64_t l = 0; l < wide * step * lanes; l += step)
+        __builtin_prefetch(b + (wide + l / (step * lanes)) * p.block + k * lanes + l % (step * lanes));
     _tile_loadd(4, a + k, a_bytes);
-    _tile_loadd(6, b + k * lanes, 64);
-    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(6, b + k * lanes, line);
+    ZOO_MULTIPLY(0, 4, 6)
     if constexpr (wide > 1) {
-      _tile_loadd(7, b + p.block + k * lanes, 64);
-      _tile_dpbf16ps(1, 4, 7);
+      _tile_loadd(7, b + p.block + k * lanes, line);
+      ZOO_MULTIPLY(1, 4, 7)
     }
     if constexpr (tall > 1) {
-      _tile_loadd(5, a + 16 * p.a_step + k, a_bytes);
-      _tile_dpbf16ps(2, 5, 6);
-      if constexpr (wide > 1) _tile_dpbf16ps(3, 5, 7);
+      _tile_loadd(5, a + unit_rows * p.a_step + k, a_bytes);
+      ZOO_MULTIPLY(2, 5, 6)
+      if constexpr (wide > 1) {
+        ZOO_MULTIPLY(3, 5, 7)
+      }
     }
   }
+#undef ZOO_MULTIPLY
+#undef ZOO_BEGIN
   _tile_stored(0, c, c_bytes);
   if constexpr (wide > 1) _tile_stored(1, c + lanes, c_bytes);
-  if constexpr (tall > 1) _tile_stored(2, c + 16 * p.c_step, c_bytes);
-  if constexpr (tall > 1 && wide > 1) _tile_stored(3, c + 16 * p.c_step + lanes, c_bytes);
+  if constexpr (tall > 1) _tile_stored(2, c + unit_rows * c_step, c_bytes);
+  if constexpr (tall > 1 && wide > 1) _tile_stored(3, c + unit_rows * c_step + lanes, c_bytes);
 }
 
-// The sums of each square of 32 are put where at(i, j) says, and then taken.
-template <typename At, typename Take>
-ZOO_TARGET("avx512f,amx-tile,amx-bf16")
-void multiply_by_units(const PackedProduct<BFloat16>& p, const At& at, const Take& take) {
+// The sums of each square of 32 are put where at(i, j) says, rows `c_step` apart, and then taken.
+template <typename Product, typename At, typename Take>
+ZOO_TARGET("avx512f,amx-tile,amx-bf16,amx-int8")
+void multiply_by_units(const Product& p, int64_t c_step, const At& at, const Take& take) {
   const UnitShapes shapes;
   asm volatile("" : : "r"(&shapes) : "memory");  // of the intrinsics not all say what they read
   _tile_loadconfig(&shapes);
-  for (int64_t j = 0; j < p.columns; j += 2 * lanes)
-    for (int64_t i = 0; i < p.rows; i += 2 * unit_rows) {
+  for (int64_t j = 0; j < p.columns; j += side_of_square)
+    for (int64_t i = 0; i < p.rows; i += side_of_square) {
       const bool tall = i + unit_rows < p.rows, wide = j + lanes < p.columns;
-      float* const c = at(i, j);
+      auto* const c = at(i, j);
       if (tall && wide)
-        multiply_by_units<2, 2>(p, i, j, c);
+        multiply_tiles<2, 2>(p, i, j, c, c_step);
       else if (tall)
-        multiply_by_units<2, 1>(p, i, j, c);
+        multiply_tiles<2, 1>(p, i, j, c, c_step);
       else if (wide)
-        multiply_by_units<1, 2>(p, i, j, c);
+        multiply_tiles<1, 2>(p, i, j, c, c_step);
       else
-        multiply_by_units<1, 1>(p, i, j, c);
+        multiply_tiles<1, 1>(p, i, j, c, c_step);
       asm volatile("" : : "r"(c) : "memory");
       take(i, j);
     }
@@ -123,7 +156,8 @@ void multiply_by_units(const PackedProduct<BFloat16>& p, const At& at, const Tak
 inline void multiply_packed(const PackedProduct<BFloat16>& p) {
 #if defined(ZOO_AMX)
   if (has_matrix_units())
-    return multiply_by_units(p, [&](int64_t i, int64_t j) { return p.c + i * p.c_step + j; }, [](int64_t, int64_t) {});
+    return multiply_by_units(
+        p, p.c_step, [&](int64_t i, int64_t j) { return p.c + i * p.c_step + j; }, [](int64_t, int64_t) {});
 #endif
   const Tiles<BFloat16> tiles = zoo::tiles<BFloat16>();
   int32_t numbers[tile_rows];
@@ -138,7 +172,6 @@ inline void multiply_packed(const PackedProduct<BFloat16>& p) {
 
 // Calls take(i, j, sums) with the squares of sums [side, side] from row `i` and column `j` on, as far as there are any:
 // they are in the first cache. Where the product would put them does not matter.
-constexpr int64_t side_of_square = 32;
 template <typename F>
 void multiply_squares(PackedProduct<BFloat16> p, const F& take) {
   constexpr int64_t side = side_of_square;
@@ -147,7 +180,7 @@ void multiply_squares(PackedProduct<BFloat16> p, const F& take) {
 #if defined(ZOO_AMX)
   if (has_matrix_units())
     return multiply_by_units(
-        p, [&](int64_t, int64_t) { return sums; }, [&](int64_t i, int64_t j) { take(i, j, sums); });
+        p, side, [&](int64_t, int64_t) { return sums; }, [&](int64_t i, int64_t j) { take(i, j, sums); });
 #endif
   for (int64_t j = 0; j < p.columns; j += side)
     for (int64_t i = 0; i < p.rows; i += side) {

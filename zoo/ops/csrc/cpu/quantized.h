@@ -116,6 +116,7 @@ void quantize(const QuantizedRows<Q>& x) {
 // Rows to a whole number of tiles (most_rows) can be read.
 template <typename A>
 struct QuantizedProduct {
+  using Value = A;
   const A* a;
   int64_t a_step, rows, depth;
   const int8_t* weights;
@@ -140,49 +141,6 @@ ZOO_SIMD void multiply_square(const QuantizedProduct<A>& p, int64_t i, int64_t j
 }
 
 #if defined(ZOO_AMX)
-template <int tall, int wide, typename A>
-ZOO_TARGET("avx512f,amx-tile,amx-int8")
-inline void multiply_square_by_units(const QuantizedProduct<A>& p, int64_t i, int64_t j, int32_t* sums) {
-  constexpr int64_t step = 64, row = QuantizedProduct<A>::side * sizeof(int32_t);
-  const A* a = p.a + i * p.a_step;
-  const int8_t* b = p.weights + j / lanes * p.block;
-#define ZOO_MULTIPLY(sum, a_tile, b_tile) \
-  if constexpr (std::is_signed_v<A>) {    \
-    _tile_dpbssd(sum, a_tile, b_tile);    \
-  } else {                                \
-    _tile_dpbusd(sum, a_tile, b_tile);    \
-  }
-  _tile_zero(0);
-  if constexpr (wide > 1) _tile_zero(1);
-  if constexpr (tall > 1) _tile_zero(2);
-  if constexpr (tall > 1 && wide > 1) _tile_zero(3);
-  const bool more = i == 0 && j + wide * lanes < p.columns;
-  for (int64_t k = 0; k < p.depth; k += step) {
-    if (more)  // weights come from far away, once: while some are multiplied, the next are fetched
-      for (int64_t l = 0; l < wide * step * lanes; l += 64)
-        __builtin_prefetch(b + (wide + l / (step * lanes)) * p.block + k * lanes + l % (step * lanes));
-    _tile_loadd(4, a + k, p.a_step);
-    _tile_loadd(6, b + k * lanes, 64);
-    ZOO_MULTIPLY(0, 4, 6)
-    if constexpr (wide > 1) {
-      _tile_loadd(7, b + p.block + k * lanes, 64);
-      ZOO_MULTIPLY(1, 4, 7)
-    }
-    if constexpr (tall > 1) {
-      _tile_loadd(5, a + 16 * p.a_step + k, p.a_step);
-      ZOO_MULTIPLY(2, 5, 6)
-      if constexpr (wide > 1) {
-        ZOO_MULTIPLY(3, 5, 7)
-      }
-    }
-  }
-#undef ZOO_MULTIPLY
-  _tile_stored(0, sums, row);
-  if constexpr (wide > 1) _tile_stored(1, sums + lanes, row);
-  if constexpr (tall > 1) _tile_stored(2, sums + 16 * QuantizedProduct<A>::side, row);
-  if constexpr (tall > 1 && wide > 1) _tile_stored(3, sums + 16 * QuantizedProduct<A>::side + lanes, row);
-}
-
 // Whether such units multiply integers as well.
 inline bool has_integer_units() {
   static const bool has = [] {
@@ -192,30 +150,6 @@ inline bool has_integer_units() {
   }();
   return has;
 }
-
-template <typename A, typename F>
-ZOO_TARGET("avx512f,amx-tile,amx-int8")
-void multiply_by_units(const QuantizedProduct<A>& p, int32_t* sums, const F& take) {
-  constexpr int64_t side = QuantizedProduct<A>::side;
-  const UnitShapes shapes;
-  asm volatile("" : : "r"(&shapes) : "memory");  // of the intrinsics not all say what they read
-  _tile_loadconfig(&shapes);
-  for (int64_t j = 0; j < p.columns; j += side)
-    for (int64_t i = 0; i < p.rows; i += side) {
-      const bool tall = i + unit_rows < p.rows, wide = j + lanes < p.columns;
-      if (tall && wide)
-        multiply_square_by_units<2, 2>(p, i, j, sums);
-      else if (tall)
-        multiply_square_by_units<2, 1>(p, i, j, sums);
-      else if (wide)
-        multiply_square_by_units<1, 2>(p, i, j, sums);
-      else
-        multiply_square_by_units<1, 1>(p, i, j, sums);
-      asm volatile("" : : "r"(sums) : "memory");
-      take(i, j);
-    }
-  _tile_release();
-}
 #endif
 
 // Calls take(i, j, sums) with the squares of sums [side, side] from row `i` and column `j` on, as far as there are any.
@@ -224,7 +158,9 @@ void multiply_quantized(const QuantizedProduct<A>& p, const F& take) {
   constexpr int64_t side = QuantizedProduct<A>::side;
   alignas(64) int32_t sums[side * side];
 #if defined(ZOO_AMX)
-  if (has_integer_units()) return multiply_by_units(p, sums, [&](int64_t i, int64_t j) { take(i, j, sums); });
+  if (has_integer_units())
+    return multiply_by_units(
+        p, side, [&](int64_t, int64_t) { return sums; }, [&](int64_t i, int64_t j) { take(i, j, sums); });
 #endif
   for (int64_t j = 0; j < p.columns; j += side)
     for (int64_t i = 0; i < p.rows; i += side) {
