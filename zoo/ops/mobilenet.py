@@ -8,7 +8,7 @@ memory. Here the rows of a block go through its three convolutions while they ar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
@@ -90,15 +90,6 @@ class Mobilenet:
     def shifted_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """Channels, height and width of the frames that are shifted, block by block, for images of this size."""
         return [(channels, -(-height // side), -(-width // side)) for channels, side in self.shifted_inputs]
-
-
-def image_sizes(height: int, width: int, strides: Iterable[int]) -> list[tuple[int, int]]:
-    """Of images of this size after each of some convolutions, which are padded."""
-    sizes = []
-    for stride in strides:
-        height, width = -(-height // stride), -(-width // stride)
-        sizes.append((height, width))
-    return sizes
 
 
 @torch.no_grad()

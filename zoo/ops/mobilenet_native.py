@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch.library import register_fake
 from torch.utils.flop_counter import register_flop_formula
 
 from zoo.ops.frames import offsets
-from zoo.ops.mobilenet import Mobilenet, image_sizes
+from zoo.ops.mobilenet import Mobilenet
 
 _zoo = torch.ops.zoo
 _TENSORS, _NUMBERS = 6, 4  # of a block
@@ -71,7 +71,7 @@ def _(frames: Any, past: Any, weights: Any, layout: Any, stem_stride: int, *_: A
 def _operations(frames: Any, weights: Any, layout: Any, stem_stride: int) -> int:
     """With the zeros to whole steps, which are multiplied as well."""
     height, width = frames[2:]
-    sizes = image_sizes(height, width, (stem_stride, *layout[1:-1:_NUMBERS]))
+    sizes = _image_sizes(height, width, (stem_stride, *layout[1:-1:_NUMBERS]))
     total = 0
     for b, (before, after) in enumerate(itertools.pairwise(sizes)):
         expand, bias, _, _, project, _ = weights[_TENSORS * b : _TENSORS * (b + 1)]
@@ -79,3 +79,12 @@ def _operations(frames: Any, weights: Any, layout: Any, stem_stride: int) -> int
         total += math.prod(before) * math.prod(expand) + math.prod(after) * (depthwise + math.prod(project))
     head = weights[_TENSORS * (len(sizes) - 1)]
     return 2 * frames[0] * int(total + math.prod(sizes[-1]) * math.prod(head))
+
+
+def _image_sizes(height: int, width: int, strides: Iterable[int]) -> list[tuple[int, int]]:
+    """Of images of this size after each of some convolutions, which are padded."""
+    sizes = []
+    for stride in strides:
+        height, width = -(-height // stride), -(-width // stride)
+        sizes.append((height, width))
+    return sizes

@@ -11,8 +11,8 @@
 
 namespace zoo {
 
-// In what a network of T keeps a block's inner images, and sums of products. Integers are numbers of a scale: those
-// that activations made have no sign.
+// In what a network of T keeps a block's inner images, and sums of products. Integers are multiples of a scale:
+// those that activations made have no sign.
 template <typename T>
 struct Inner {
   using Expanded = T;
@@ -226,13 +226,13 @@ const typename Inner<T>::Expanded* expand(const Block<T>& block, const Part& par
   const T* weights = block.expand + part.c0 * depth;
   Expanded* to = expanded + (from - first) * row;
   if constexpr (is_quantized<T>) {
-    using Product = QuantizedProduct<int8_t>;
     const Affine by = block.expand_by.from(part.c0);
-    multiply_quantized(Product{pixels, depth, count, depth, weights, depth * lanes, slice}, [&](int64_t i, int64_t j,
-                                                                                                const int32_t* sums) {
-      quantize<uint8_t>({to + i * slice + j, slice, sums, Product::side, std::min(Product::side, count - i),
-                         std::min(Product::side, slice - j), by.from(j)});
-    });
+    multiply_squares(
+        QuantizedProduct<int8_t>{pixels, depth, count, depth, weights, depth * lanes, slice},
+        [&](int64_t i, int64_t j, const int32_t* sums) {
+          quantize<uint8_t>({to + i * slice + j, slice, sums, side_of_square, std::min(side_of_square, count - i),
+                             std::min(side_of_square, slice - j), by.from(j)});
+        });
   } else {
     PackedProduct<T> product{pixels,  depth,         count, depth,
                              weights, depth * lanes, slice, block.expand_by.bias + part.c0};
@@ -243,9 +243,9 @@ const typename Inner<T>::Expanded* expand(const Block<T>& block, const Part& par
       product.high = block.limit;
       multiply_packed(product);
     } else {
-      constexpr int64_t side = side_of_square;
       multiply_squares(product, [&](int64_t i, int64_t j, const float* sums) {
-        activate(to + i * slice + j, slice, sums, std::min(side, count - i), std::min(side, slice - j), block.limit);
+        activate(to + i * slice + j, slice, sums, std::min(side_of_square, count - i),
+                 std::min(side_of_square, slice - j), block.limit);
       });
     }
   }
@@ -290,12 +290,17 @@ const typename Inner<T>::Convolved* convolve(const Block<T>& block, const Part& 
   return convolved;
 }
 
-// Sums [count, columns] of so many slices, `apart`, to pixels [count, channels] that follow each other.
-template <typename T>
-ZOO_SIMD void finish(T* __restrict out, const T* __restrict residual, float* __restrict sums, int64_t slices,
-                     int64_t apart, int64_t count, int64_t channels, int64_t columns) {
+// To `count` sums are added those of the other slices, which lie `apart`.
+template <typename S>
+ZOO_SIMD void add_slices(S* __restrict sums, int64_t slices, int64_t apart, int64_t count) {
   for (int64_t s = 1; s < slices; ++s)
-    for (int64_t i = 0; i < count * columns; ++i) sums[i] += sums[s * apart + i];
+    for (int64_t i = 0; i < count; ++i) sums[i] += sums[s * apart + i];
+}
+
+// Sums [count, columns] to pixels [count, channels] that follow each other.
+template <typename T>
+ZOO_SIMD void finish(T* __restrict out, const T* __restrict residual, const float* __restrict sums, int64_t count,
+                     int64_t channels, int64_t columns) {
   for (int64_t i = 0; i < count; ++i, out += channels, sums += columns)
     if (residual == nullptr) {
       for (int64_t c = 0; c < channels; ++c) out[c] = rounded<T>(sums[c]);
@@ -305,22 +310,17 @@ ZOO_SIMD void finish(T* __restrict out, const T* __restrict residual, float* __r
     }
 }
 
-ZOO_SIMD inline void add_slices(int32_t* __restrict sums, int64_t slices, int64_t apart, int64_t count) {
-  for (int64_t s = 1; s < slices; ++s)
-    for (int64_t i = 0; i < count; ++i) sums[i] += sums[s * apart + i];
-}
-
 // Pixels [m, m + count) of the result, from the sums of all slices.
 template <typename T>
 void put(const Block<T>& block, int64_t m, int64_t count, typename Inner<T>::Sum* sums) {
-  const int64_t at = m * block.out_channels, columns = block.columns(), apart = block.pixels() * columns;
+  const int64_t at = m * block.out_channels, columns = block.columns();
   const T* residual = block.residual == nullptr ? nullptr : block.residual + at;
+  add_slices(sums, block.slices, block.pixels() * columns, count * columns);
   if constexpr (is_quantized<T>) {
-    add_slices(sums, block.slices, apart, count * columns);
     quantize<T>({block.out + at, block.out_channels, sums, columns, count, block.out_channels, block.project_by,
                  residual, block.residual_scale});
   } else {
-    finish(block.out + at, residual, sums, block.slices, apart, count, block.out_channels, columns);
+    finish<T>(block.out + at, residual, sums, count, block.out_channels, columns);
   }
 }
 
@@ -331,20 +331,20 @@ void project(const Block<T>& block, const Part& part, int64_t s, int64_t m, Room
   const int64_t slice = part.c1 - part.c0, columns = block.columns();
   const int64_t count = (part.y1 - part.y0) * block.window.out_width(), block_step = block.project_depth() * lanes;
   const T* weights = block.project + part.c0 * lanes;
-  auto* partial = block.partial + (s * block.pixels() + m) * columns;
+  auto* partial = block.slices > 1 ? block.partial + (s * block.pixels() + m) * columns : nullptr;
   if constexpr (is_quantized<T>) {
-    using Product = QuantizedProduct<uint8_t>;
-    multiply_quantized(Product{convolved, slice, count, round_up(slice, depth_step<T>), weights, block_step, columns},
-                       [&](int64_t i, int64_t j, const int32_t* sums) {
-                         const int64_t many = std::min(Product::side, count - i), width = Product::side;
-                         if (block.slices > 1)
-                           return copy_rows(partial + i * columns + j, columns, sums, width, many,
-                                            std::min(width, columns - j));
-                         const int64_t at = (m + i) * block.out_channels + j;
-                         quantize<T>({block.out + at, block.out_channels, sums, width, many,
-                                      std::min(width, block.out_channels - j), block.project_by.from(j),
-                                      block.residual == nullptr ? nullptr : block.residual + at, block.residual_scale});
-                       });
+    multiply_squares(QuantizedProduct<uint8_t>{convolved, slice, count, round_up(slice, depth_step<T>), weights,
+                                               block_step, columns},
+                     [&](int64_t i, int64_t j, const int32_t* sums) {
+                       const int64_t many = std::min(side_of_square, count - i), width = side_of_square;
+                       if (block.slices > 1)
+                         return copy_rows(partial + i * columns + j, columns, sums, width, many,
+                                          std::min(width, columns - j));
+                       const int64_t at = (m + i) * block.out_channels + j;
+                       quantize<T>({block.out + at, block.out_channels, sums, width, many,
+                                    std::min(width, block.out_channels - j), block.project_by.from(j),
+                                    block.residual == nullptr ? nullptr : block.residual + at, block.residual_scale});
+                     });
   } else {
     float* sums = rooms.grown(rooms.sums, (count + most_rows) * columns);
     const float* bias = block.project_by.bias + (part.c0 == 0 ? 0 : columns);  // zeros follow it

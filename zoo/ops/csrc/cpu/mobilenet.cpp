@@ -85,12 +85,11 @@ struct Head {
         const int64_t count = std::min(pixels_at_once, all - p), m = f * all + p;
         gather_pixels(pixels, depth, frames, m, m + count, 0, depth);
         if constexpr (is_quantized<T>) {
-          using Product = QuantizedProduct<T>;
-          multiply_quantized(Product{pixels, depth, count, depth, weights, depth * lanes, width},
-                             [&](int64_t i, int64_t j, const int32_t* values) {
-                               add_activated(sums + j, values, Product::side, std::min(Product::side, count - i),
-                                             std::min(Product::side, many - j), limit, by.from(c0 + j));
-                             });
+          multiply_squares(QuantizedProduct<T>{pixels, depth, count, depth, weights, depth * lanes, width},
+                           [&](int64_t i, int64_t j, const int32_t* values) {
+                             add_activated(sums + j, values, side_of_square, std::min(side_of_square, count - i),
+                                           std::min(side_of_square, many - j), limit, by.from(c0 + j));
+                           });
         } else {
           float* values = rooms.grown(rooms.sums, (pixels_at_once + most_rows) * width);
           multiply_packed(PackedProduct<T>{pixels, depth, count, depth, weights, depth * lanes, width, by.bias + c0,

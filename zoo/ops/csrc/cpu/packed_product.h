@@ -19,6 +19,7 @@ constexpr int64_t side_of_square = 32;
 template <typename T>
 struct PackedProduct {
   using Value = T;
+  using Sum = float;
   const T* a;
   int64_t a_step, rows, depth;
   const T* weights;
@@ -67,10 +68,11 @@ inline void multiply_packed(const PackedProduct<float>& p) {
 #if defined(ZOO_AMX)
 // A square of sums, `tall` by `wide` tiles, at `c`: in bfloat16 from the bias on, of integers (see quantized.h) from
 // zero.
-template <int tall, int wide, typename Product, typename Sum>
+template <int tall, int wide, typename Product>
 ZOO_TARGET("avx512f,amx-tile,amx-bf16,amx-int8")
-inline void multiply_tiles(const Product& p, int64_t i, int64_t j, Sum* c, int64_t c_step) {
+inline void multiply_tiles(const Product& p, int64_t i, int64_t j, typename Product::Sum* c, int64_t c_step) {
   using Value = typename Product::Value;
+  using Sum = typename Product::Sum;
   constexpr int64_t step = depth_step<Value>;
   const Value* a = p.a + i * p.a_step;
   const auto* b = p.weights + j / lanes * p.block;
@@ -170,28 +172,36 @@ inline void multiply_packed(const PackedProduct<BFloat16>& p) {
                 numbers, numbers);
 }
 
-// Calls take(i, j, sums) with the squares of sums [side, side] from row `i` and column `j` on, as far as there are any:
-// they are in the first cache. Where the product would put them does not matter.
-template <typename F>
-void multiply_squares(PackedProduct<BFloat16> p, const F& take) {
-  constexpr int64_t side = side_of_square;
-  alignas(64) float sums[(side + most_rows) * side];
-  p.c_step = side;
+// A square of sums, rows `side_of_square` apart, and whether there are units that make it.
+inline void multiply_square(const PackedProduct<BFloat16>& p, int64_t i, int64_t j, float* sums) {
+  PackedProduct<BFloat16> square = p;
+  square.a += i * p.a_step;
+  square.rows = std::min(side_of_square, p.rows - i);
+  square.weights += j / lanes * p.block;
+  square.columns = std::min(side_of_square, p.columns - j);
+  square.bias += j;
+  square.c = sums;
+  square.c_step = side_of_square;
+  multiply_packed(square);
+}
+
 #if defined(ZOO_AMX)
-  if (has_matrix_units())
-    return multiply_by_units(
-        p, side, [&](int64_t, int64_t) { return sums; }, [&](int64_t i, int64_t j) { take(i, j, sums); });
+inline bool has_units_for(const PackedProduct<BFloat16>&) { return has_matrix_units(); }
 #endif
-  for (int64_t j = 0; j < p.columns; j += side)
-    for (int64_t i = 0; i < p.rows; i += side) {
-      PackedProduct<BFloat16> square = p;
-      square.a += i * p.a_step;
-      square.rows = std::min(side, p.rows - i);
-      square.weights += j / lanes * p.block;
-      square.columns = std::min(side, p.columns - j);
-      square.bias += j;
-      square.c = sums;
-      multiply_packed(square);
+
+// Calls take(i, j, sums) with the squares of sums from row `i` and column `j` on, as far as there are any: they are in
+// the first cache. Where the product would put them does not matter.
+template <typename Product, typename Take>
+void multiply_squares(const Product& p, const Take& take) {
+  alignas(64) typename Product::Sum sums[(side_of_square + most_rows) * side_of_square];
+#if defined(ZOO_AMX)
+  if (has_units_for(p))
+    return multiply_by_units(
+        p, side_of_square, [&](int64_t, int64_t) { return sums; }, [&](int64_t i, int64_t j) { take(i, j, sums); });
+#endif
+  for (int64_t j = 0; j < p.columns; j += side_of_square)
+    for (int64_t i = 0; i < p.rows; i += side_of_square) {
+      multiply_square(p, i, j, sums);
       take(i, j, sums);
     }
 }

@@ -117,18 +117,17 @@ void quantize(const QuantizedRows<Q>& x) {
 template <typename A>
 struct QuantizedProduct {
   using Value = A;
+  using Sum = int32_t;
   const A* a;
   int64_t a_step, rows, depth;
   const int8_t* weights;
   int64_t block;  // values from one to the next
   int64_t columns;
-
-  static constexpr int64_t side = side_of_square;  // of sums that are made at a time
 };
 
 template <typename A>
 ZOO_SIMD void multiply_square(const QuantizedProduct<A>& p, int64_t i, int64_t j, int32_t* sums) {
-  constexpr int64_t side = QuantizedProduct<A>::side;
+  constexpr int64_t side = side_of_square;
   for (int64_t r = i; r < std::min(i + side, p.rows); ++r)
     for (int64_t l = j; l < std::min(j + side, p.columns); l += lanes) {
       const int8_t* weights = p.weights + l / lanes * p.block;
@@ -141,8 +140,9 @@ ZOO_SIMD void multiply_square(const QuantizedProduct<A>& p, int64_t i, int64_t j
 }
 
 #if defined(ZOO_AMX)
-// Whether such units multiply integers as well.
-inline bool has_integer_units() {
+// Whether units for matrices multiply integers as well.
+template <typename A>
+bool has_units_for(const QuantizedProduct<A>&) {
   static const bool has = [] {
     constexpr unsigned int8 = 1u << 25;
     unsigned a, b, c, d;
@@ -151,23 +151,6 @@ inline bool has_integer_units() {
   return has;
 }
 #endif
-
-// Calls take(i, j, sums) with the squares of sums [side, side] from row `i` and column `j` on, as far as there are any.
-template <typename A, typename F>
-void multiply_quantized(const QuantizedProduct<A>& p, const F& take) {
-  constexpr int64_t side = QuantizedProduct<A>::side;
-  alignas(64) int32_t sums[side * side];
-#if defined(ZOO_AMX)
-  if (has_integer_units())
-    return multiply_by_units(
-        p, side, [&](int64_t, int64_t) { return sums; }, [&](int64_t i, int64_t j) { take(i, j, sums); });
-#endif
-  for (int64_t j = 0; j < p.columns; j += side)
-    for (int64_t i = 0; i < p.rows; i += side) {
-      multiply_square(p, i, j, sums);
-      take(i, j, sums);
-    }
-}
 
 // A row of a depthwise convolution as DepthwiseRow, of integers without a sign. Channels come in groups of 32; what
 // belongs to them lies in the order of zoo/ops/mobilenet.py.
