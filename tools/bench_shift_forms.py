@@ -6,7 +6,7 @@ forms change more than the shift: how producers cut their channels, or which dim
 without a shift (TSN), to which ``ratio`` compares. The first two rows are what ``zoo.optimize`` makes of the zoo's own
 TSN and TSM, and compare with the former. All run in turn in one process; ``ms`` are medians, ``ratio`` is the median of
 the ratios of neighbours, ``processor time`` the same of the time that all threads computed: it is steadier where the
-machine is shared.
+machine is shared; ``of least`` is the ratio of the shortest times, which others disturbed the least.
 """
 
 from __future__ import annotations
@@ -74,8 +74,11 @@ def rows_of(
                 elapsed[name].append(wall)
                 computed[name].append(processor)
 
+    def unshifted(name: str) -> str:
+        return next(iter(EXPORTS)) if name in EXPORTS else BASELINE
+
     def ratio(times: dict[str, list[float]], name: str) -> str:
-        pairs = zip(times[name], times[next(iter(EXPORTS)) if name in EXPORTS else BASELINE], strict=True)
+        pairs = zip(times[name], times[unshifted(name)], strict=True)
         return f"{statistics.median(ours / theirs for ours, theirs in pairs):.3f}"
 
     return [
@@ -87,6 +90,7 @@ def rows_of(
             "ms": f"{statistics.median(elapsed[name]) * 1e3:.1f}",
             "ratio": ratio(elapsed, name),
             "processor time": ratio(computed, name),
+            "of least": f"{min(elapsed[name]) / min(elapsed[unshifted(name)]):.3f}",
             "difference": "" if name in EXPORTS or FORMS[name].conv is none else f"{differences[name]:.1e}",
         }
         for name in sessions

@@ -12,7 +12,8 @@ from zoo.bench.record import Record, Report
 from zoo.errors import InputError
 
 STAGES = ("decode", "preprocess", "transfer", "model", "postprocess")
-SIZE, DPI = (7.5, 4.5), 120
+SIZE, DPI = (8, 4.5), 120
+MARKERS, COLORS = "os^Dv", 10  # of dots: as many colours, then another marker
 Key = TypeVar("Key")
 Item = TypeVar("Item")
 
@@ -109,14 +110,13 @@ def _axes(title: str, on: str, xlabel: str, ylabel: str) -> tuple[Any, Any]:
 def _accuracy(points: list[Point], dataset: str, on: str) -> Any:
     figure, axes = _axes(dataset, on, "median latency of one input, ms", points[0].metric.name)
     axes.set_xscale("log")
-    axes.margins(x=0.2, y=0.15)  # room for the names
-    for point in points:
-        (dot,) = axes.plot(point.record.p50_ms, point.metric.value, "o")
-        label = f"{point.name}\n{point.record.runtime} {point.record.precision}"
-        axes.annotate(label, (point.record.p50_ms, point.metric.value), fontsize=7, color=dot.get_color())
+    for number, point in enumerate(sorted(points, key=lambda point: point.record.p50_ms)):
+        marker = MARKERS[number // COLORS % len(MARKERS)]
+        label = f"{point.name}, {point.record.runtime} {point.record.precision}"
+        axes.plot(point.record.p50_ms, point.metric.value, marker, label=label)
     front = pareto_front(points)
     axes.plot(*zip(*((at.record.p50_ms, at.metric.value) for at in front), strict=True), "k--", label="Pareto front")
-    axes.legend()
+    figure.legend(loc="outside right upper", fontsize=7)  # names beside the dots would cover each other
     return figure
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from zoo.errors import InputError
 from zoo.export.calibration import Calibration, calibration_inputs, calibration_list
@@ -98,7 +99,7 @@ def layer_sensitivity(model: nn.Module, calibration: Calibration) -> Sensitivity
 
     layers = [
         LayerSensitivity(name, loss_of([name]), loss_of(other for other in rounded if other != name))
-        for name in rounded
+        for name in tqdm(rounded, desc="sensitivity", unit=" layers", leave=False, disable=None)  # on a terminal
     ]
     layers.sort(key=lambda layer: -layer.alone.error)
     return Sensitivity(tuple(layers), loss_of(rounded))

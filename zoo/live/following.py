@@ -106,7 +106,8 @@ class Following:
     def _start(self) -> Any:
         watch = self.stopwatch
         watch.start()
-        items: Any = self._aside(watch.pulling("decode", self._source), drop=self._source.is_live)
+        coming = "receive" if self._source.is_live else "decode"  # of what is live, most of it is waiting
+        items: Any = self._aside(watch.pulling(coming, self._source), drop=self._source.is_live)
         items = self._aside(watch.mapping("prepare", self._prepare, items))
         items = self._aside(watch.mapping("model", self._decide, items))
         items = self._aside(watch.mapping("draw", self._draw, items))
