@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,9 +88,13 @@ def test_killed_at_any_moment_and_resumed_a_run_ends_in_the_same_weights(tmp_pat
     whole, chance, kills = time.perf_counter() - started, random.Random(0), 0
     for _ in range(10):
         codes, said = launcher.run("train.py", *arguments, kill_after=chance.uniform(0.1, 0.6) * whole)
-        kills += codes == [-signal.SIGKILL] and "nothing left to do" not in said
+        if codes == [-signal.SIGKILL] and "nothing left to do" not in said:
+            kills += 1
+        elif kills == 0:  # the machine was slower while the whole run was timed: begin anew
+            shutil.rmtree(tmp_path / "run", ignore_errors=True)
+            whole /= 2
     codes, said = launcher.run("train.py", *arguments)
-    assert kills > 0 and codes == [0], said  # on a fast machine it may be done before the tenth
+    assert kills > 0 and codes == [0], said  # it may be done before the tenth
     expected, rows = uninterrupted
     assert same(weights(tmp_path / "run/last"), expected) and figures(tmp_path / "run") == rows
 
