@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "signals"},
+    {"errors", "signals", "arguments", "processors"},
     {"registry", "weights", "ops"},
     {"layers", "data"},
     {"models"},

@@ -33,7 +33,7 @@ from zoo.bench.timing import CLOCKS, interleave, medians
 from zoo.cli import exit_code
 from zoo.create import create_model, create_transform
 from zoo.data.fingertip import GestureRenderer
-from zoo.errors import ZooError
+from zoo.errors import InputError, ZooError
 from zoo.export.optimize import optimize
 from zoo.export.runtimes import Session, missing
 from zoo.export.runtimes.onnxruntime import OnnxSession
@@ -70,6 +70,8 @@ def main() -> int:
 
 
 def _measure(options: argparse.Namespace) -> None:
+    if options.authors and not options.authors.is_file():
+        raise InputError(f"{options.authors}: there is no such file; --authors names the authors' mobilenet_v2_tsm.py")
     names = [*([AUTHORS, *AUTHORS_IN] if options.authors else []), AS_IT_IS, *options.runs]
     with ExitStack() as stack:
         processes = {
@@ -85,15 +87,17 @@ def _measure(options: argparse.Namespace) -> None:
         for _ in range(options.rounds):
             for name in times:
                 times[name].append(processes[name].submit(_frames, options.clock).result())
+    if names[0] not in times:
+        raise ZooError(f"{names[0]} could not be measured, and all else is compared with it")
     found = medians(times)
-    baseline = next(iter(found.values()))
+    baseline = found[names[0]]
     rows = [
         {
             "what": name,
             "computed in": precisions[name],
             "ms a step": f"{found[name]:.2f}",
             "least": f"{min(times[name]):.2f}",
-            "times the baseline's speed": f"{baseline / found[name]:.2f}",
+            f"times the speed of {names[0]}": f"{baseline / found[name]:.2f}",
         }
         for name in times
     ]

@@ -45,8 +45,8 @@ def page(reports: list[Report], cards: Path, video: Path, cloud: Path) -> str:
     """
     data = {
         "machines": [report.machine for report in reports],
-        "records": [record_entry(record) for report in reports for record in report.records],
-        "points": [point_entry(point) for report in reports for point in points_of(report.records)],
+        "records": [record_entry(record, report) for report in reports for record in report.records],
+        "points": [point_entry(point, report) for report in reports for point in points_of(report.records)],
         "cards": {path.stem: card_html(path) for path in sorted(cards.glob("*.md"))},
         "stream": stream_entry(video),
         "cloud": cloud_entry(cloud),
@@ -58,17 +58,23 @@ def page(reports: list[Report], cards: Path, video: Path, cloud: Path) -> str:
     return text.replace("/* data */", json.dumps(data, allow_nan=False).replace("<", "\\u003c"))
 
 
-def record_entry(record: Record) -> dict[str, Any]:
-    """A record, with the weights that it holds for."""
+def measured_on(report: Report) -> str:
+    """The GPU or the processor."""
+    return report.machine.get("GPU", report.machine.get("processor", "?"))
+
+
+def record_entry(record: Record, report: Report) -> dict[str, Any]:
+    """A record, with what it was measured on and the weights that it holds for."""
     specs = [find_weights(name) for name in list_models(pretrained=True)]
-    return asdict(record) | {"weights": [spec.name for spec in specs if fits(record, spec)]}
+    weights = [spec.name for spec in specs if fits(record, spec)]
+    return asdict(record) | {"machine": measured_on(report), "weights": weights}
 
 
-def point_entry(point: Point) -> dict[str, Any]:
-    """A dot of the plot."""
+def point_entry(point: Point, report: Report) -> dict[str, Any]:
+    """A dot of the plot; those of one machine are compared."""
     record, metric = point.record, point.metric
     how = f"{record.runtime} {record.precision}, {record.device}, {record.threads} threads"
-    what = f"{metric.name} on {metric.dataset}"
+    what = f"{metric.name} on {metric.dataset}; {measured_on(report)}"
     return {"name": point.name, "ms": record.p50_ms, "value": metric.value, "metric": metric.name} | {
         "what": what,
         "how": how + (", noisy" if record.noisy else ""),

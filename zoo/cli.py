@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from zoo.arguments import positive
 from zoo.bench import command as bench
 from zoo.errors import InputError, SourceError, UnknownNameError, ZooError
 from zoo.export import command as export
@@ -82,7 +83,7 @@ def _build_parser() -> _Parser:
     predict = commands.add_parser("predict", help="run a model on files")
     predict.add_argument("name", help="a model with weights, see `zoo list --pretrained`")
     predict.add_argument("inputs", nargs="+", metavar="FILE", help="a video, a folder of frames, or a point cloud")
-    predict.add_argument("--topk", type=_positive, default=5, metavar="K", help="how many labels (default: 5)")
+    predict.add_argument("--topk", type=positive, default=5, metavar="K", help="how many labels (default: 5)")
     predict.add_argument("--json", action="store_true", help="one JSON object a file")
     predict.add_argument("--save", metavar="PATH", help="an annotated MP4, or a PLY with coloured labels")
     predict.add_argument("--category", help="of the object, for part segmentation")
@@ -130,12 +131,6 @@ def _build_parser() -> _Parser:
 
 def _add_organisation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hub-org", metavar="NAME", help="on the Hub, whose copies are tried first (ZOO_HUB_ORG)")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"give a whole number of at least 1, not {text!r}")
-    return int(text)
 
 
 def _list(options: argparse.Namespace) -> None:

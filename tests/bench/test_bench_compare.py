@@ -18,11 +18,15 @@ def test_slower_beyond_noise_is_said():
     assert str(change).startswith("SLOWER: pvcnn_sem_c0p25, eager") and "10 -> 12 ms" in str(change)
 
 
+def test_slower_than_rounds_lie_apart_is_said():
+    assert only(record(noise=0.1), record(p50_ms=13.0, noise=0.2, noisy=True)).is_slower
+
+
 @pytest.mark.parametrize(
     "now",
     [
         {"p50_ms": 10.4},
-        {"p50_ms": 13.0, "noise": 0.4, "noisy": True},
+        {"p50_ms": 12.0, "noise": 0.4, "noisy": True},
         {"p50_ms": 45.0, "others": 0.8, "noisy": True},  # a fifth of the processors was left
         {"p50_ms": 15.0, "yardstick_ms": 1.5},  # the machine itself is slower
     ],

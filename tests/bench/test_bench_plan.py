@@ -3,12 +3,13 @@
 import pytest
 
 import zoo
-from zoo.bench.job import Job, input_shapes, make_inputs, num_processors
+from zoo.bench.job import Job, input_shapes, make_inputs
 from zoo.bench.plan import Options, jobs_of, model_names, preset_jobs, usable_runtimes
 from zoo.bench.presets import PAPER
 from zoo.bench.session import facts, groups
 from zoo.errors import InputError, UnknownNameError
 from zoo.info import describe_model
+from zoo.processors import num_processors
 
 EAGER = Options(["eager"], ["fp32"])
 

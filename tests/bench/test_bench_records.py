@@ -39,6 +39,9 @@ def test_csv_has_the_same_figures(tmp_path):
     with open(tmp_path / "latency_cpu.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["batch"] for row in rows] == ["1", "8"]
+    report(record(), commit="0123abc").write(tmp_path / "other")
+    headers = [(tmp_path / name).read_text().splitlines()[0].split(",") for name in ("latency_cpu.csv", "other.csv")]
+    assert headers[0] == headers[1] and len(set(headers[0])) == len(headers[0]), "whatever a machine tells of itself"
     assert rows[0]["p50_ms"] == "10.0" and rows[0]["processor"] == "Fast CPU" and rows[0]["schema"] == str(SCHEMA)
 
 

@@ -88,7 +88,7 @@ def test_words_and_choices_filter(page):
     page.type("pvcnn OPENVINO")
     assert page.value(ROWS.format(0)) == ["pvcnn_sem_c1"]
     assert page.value("document.getElementById('count').textContent") == "1 of 6"
-    assert "20.0 % (noisy)" in page.value(ROWS.format(10))
+    assert "20.0 % (noisy)" in page.value(ROWS.format(11))
     choose = "(box => {{ box.value = '{}'; box.dispatchEvent(new Event('input')) }})(document.getElementById('{}'))"
     page.value(choose.format("", "filter") + ";" + choose.format("video_classification", "task"))
     assert page.value(ROWS.format(0)) == ["tsm_resnet50"]

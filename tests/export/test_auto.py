@@ -7,7 +7,8 @@ from torch import nn
 import zoo
 from tests.export.trained import make
 from zoo.errors import InputError
-from zoo.export.optimize import AUTO
+from zoo.export.optimize import AUTO, _fastest, network_of, network_trials
+from zoo.export.optimized import OptimizedModel
 
 
 class Forgetful(nn.Module):
@@ -30,6 +31,45 @@ def test_the_runtime_that_is_chosen_agrees():
     forgetful = zoo.optimize(Forgetful(model).eval(), points)
     assert forgetful.runtime in ("eager", "compile")
     torch.testing.assert_close(forgetful(points), model(points), rtol=1e-3, atol=1e-4)
+
+
+def test_the_fastest_is_the_one_that_takes_least():
+    model, (points,) = make("pointnet_cls", width_multiplier=0.25)
+    network = network_of(model, (points,))
+    trial = network_trials(model, network, (points,))[0]
+
+    class Repeated:
+        precision = "fp32"
+
+        def __init__(self, count):
+            self.count = count
+
+        def __call__(self, *inputs):
+            return [network(*inputs) for _ in range(self.count)][-1]
+
+    ready = [
+        OptimizedModel(model, Repeated(count), network.signature, f"{count} times", 0.0, points.device)
+        for count in (8, 1, 4)
+    ]
+    with torch.inference_mode():
+        assert _fastest(ready, trial).runtime == "1 times"
+
+
+def test_a_runtime_that_fails_in_its_own_way_is_left_out():
+    class Refusing(nn.Module):
+        """Cannot be compiled or exported, for a reason that no runtime knows."""
+
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, points):
+            if torch.compiler.is_compiling():
+                raise LookupError("there is no such kernel")
+            return self.model(points)
+
+    model, (points,) = make("pointnet_cls", width_multiplier=0.125)
+    assert zoo.optimize(Refusing().eval(), points).runtime in ("eager", "compile")
 
 
 def test_what_optimize_cannot_do_is_told_in_a_sentence():

@@ -90,6 +90,25 @@ def test_bfloat16_is_computed_or_refused_with_the_reason(runtime):
     assert (logits - expected).norm() < 0.1 * expected.norm()
 
 
+@pytest.mark.parametrize("runtime", INT8)
+def test_sums_of_large_integers_are_not_cut_off(runtime):
+    class Sum(nn.Module):
+        """Adds up sixteen bits and more, in pairs of products that fill fifteen."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(64, 8, 1, bias=False), nn.Conv2d(8, 4, 1, bias=False)
+            for convolution in (self.first, self.second):
+                nn.init.ones_(convolution.weight)
+
+        def forward(self, x):
+            return self.second(self.first(x.flatten(0, 1))).mean((2, 3))
+
+    ones = torch.ones(1, 1, 64, 8, 8)
+    fast = zoo.optimize(Sum().eval(), ones, runtime, "int8", calibration=[ones])
+    torch.testing.assert_close(fast(ones), torch.full((1, 4), 512.0), rtol=0.03, atol=0)
+
+
 def test_mistakes_in_the_calibration_set_are_told_in_a_sentence(tmp_path):
     model, (points,) = make("pointnet_cls", num_classes=4, width_multiplier=0.125)
 

@@ -52,6 +52,10 @@ def test_a_file_can_come_at_its_own_speed_and_be_stopped(clip):
     assert len(list(source)) <= 1
 
 
+def test_a_recording_at_an_address_ends(clip):
+    assert len(list(open_source(clip.as_uri()))) == len(list(open_source(str(clip))))
+
+
 def test_a_device_of_ffmpeg_is_a_camera():
     source = open_source("lavfi:color=c=red:size=32x24:rate=30")
     frame = next(iter(source))

@@ -6,6 +6,7 @@ const COLUMNS = [
   { key: "runtime", title: "runtime" },
   { key: "precision", title: "precision" },
   { key: "device", title: "device" },
+  { key: "machine", title: "machine" },
   { key: "batch", title: "batch", digits: 0 },
   { key: "input", title: "input" },
   { key: "threads", title: "threads", digits: 0 },

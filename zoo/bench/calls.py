@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from torch import Tensor
 from zoo.bench.job import Job
 from zoo.bench.machine import busy_seconds
 from zoo.bench.timing import Call
+from zoo.processors import allowed_processors
 
 QUEUE = 32  # calls that wait on a GPU at once: enough that it never idles, few enough that a block ends in time
 GRAPH_WARM_UP = 3  # calls before one is recorded, as torch.cuda.graph asks for
@@ -28,7 +28,7 @@ class Block:
     Attributes:
         times: of each, in milliseconds.
         rate: inputs a second.
-        others: the share of all processors that others used meanwhile; 0 where it is not known.
+        others: the share of this process's processors that others used meanwhile; 0 where it is not known.
     """
 
     times: list[float]
@@ -106,7 +106,7 @@ class Runner:
         others = 0.0 if busy is None or now_busy is None else max(0.0, now_busy - busy - own)
         times = [ms for stream in streams for ms in (stream[1:] or stream)]
         rate = self.job.batch * sum(map(len, streams)) / elapsed
-        return Block(times, rate, others / (elapsed * (os.cpu_count() or 1)))
+        return Block(times, rate, others / (elapsed * len(allowed_processors())))
 
 
 def _inference(measure: Callable[[Call, float], list[float]], call: Call, seconds: float) -> list[float]:

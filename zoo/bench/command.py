@@ -9,10 +9,12 @@ from typing import Any, get_args
 
 import torch
 
+from zoo.arguments import positive
 from zoo.bench.compare import check_same_machine, compare
 from zoo.bench.job import Job, Mode
 from zoo.bench.machine import machine
 from zoo.bench.plan import Options, job_again, jobs_of, model_names, preset_jobs, usable_runtimes
+from zoo.bench.plots import need_matplotlib, write_plots
 from zoo.bench.presets import PRESETS
 from zoo.bench.record import Report, read_report
 from zoo.bench.session import measure
@@ -35,11 +37,11 @@ def add_parser(commands: Any) -> None:
     )
     what.add_argument("--dtype", nargs="+", default=["fp32"], choices=get_args(Precision), help="(default: fp32)")
     what.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    what.add_argument("--batch", nargs="+", type=_positive, default=[1], metavar="B", help="(default: 1)")
-    what.add_argument("--frames", nargs="+", type=_positive, default=[None], metavar="T", help="of clips")
-    what.add_argument("--points", nargs="+", type=_positive, default=[None], metavar="N", help="of clouds")
+    what.add_argument("--batch", nargs="+", type=positive, default=[1], metavar="B", help="(default: 1)")
+    what.add_argument("--frames", nargs="+", type=positive, default=[None], metavar="T", help="of clips")
+    what.add_argument("--points", nargs="+", type=positive, default=[None], metavar="N", help="of clouds")
     what.add_argument(
-        "--threads", nargs="+", type=_positive, default=[None], metavar="N", help="of a call (default: all cores)"
+        "--threads", nargs="+", type=positive, default=[None], metavar="N", help="of a call (default: all cores)"
     )
     what.add_argument(
         "--mode", nargs="+", choices=get_args(Mode), default=["single"], help="one call at a time, or many"
@@ -53,7 +55,11 @@ def add_parser(commands: Any) -> None:
         help=f"that each may compute while its median does not hold still (default: {SECONDS:g})",
     )
     how.add_argument("--together", action="store_true", help="all models in turn, not only the runtimes of each")
-    how.add_argument("--end-to-end", action="store_true", help="measure the way from a file to labels too")
+    how.add_argument(
+        "--end-to-end",
+        action="store_true",
+        help="measure the way from a file to labels too, one at a time and of the model's own size",
+    )
     out = parser.add_argument_group("what comes out")
     out.add_argument("--out", type=Path, metavar="FOLDER", help="for latency_DEVICE.json, .csv and .md")
     out.add_argument(
@@ -63,7 +69,7 @@ def add_parser(commands: Any) -> None:
         help="say what got slower, with exit code 1; alone: measure it again",
     )
     out.add_argument("--plots", type=Path, metavar="FOLDER", help="for pictures")
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, default_of=parser.get_default)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -72,15 +78,19 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         InputError: nothing was measured, or the options do not fit each other or this machine.
     """
-    device = _checked_device(options.device)
     old = read_report(options.compare) if options.compare else None
+    again = old if old and old.records and not (options.models or options.all or options.preset) else None
+    _refuse_unused(options, again is not None)
+    device = _checked_device(again.records[0].device if again else options.device)
     for folder in filter(None, (options.out, options.plots)):
         check_folder(folder)
+    if options.plots:
+        need_matplotlib()
     runtimes, absent = usable_runtimes(options.runtime)
     report = Report(machine(device), failures=list(absent))
     if old:
         check_same_machine(old, report)
-    jobs = _jobs(options, runtimes, old)
+    jobs = [job_again(record) for record in again.records] if again else _jobs(options, runtimes)
     print("\n".join(f"left out: {sentence}" for sentence in absent), end="\n" if absent else "")
     settings = {"seconds": options.seconds, "end_to_end": options.end_to_end, "together": options.together}
     path = options.out and options.out / "_".join(["latency", device, *([options.preset] if options.preset else [])])
@@ -96,8 +106,6 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("nothing was measured, for the reasons above")
     print("", *report.tables(), sep="\n")
     if options.plots:
-        from zoo.bench.plots import write_plots
-
         print("\n".join(f"wrote {path}" for path in write_plots(report, options.plots)))
     changes = compare(old, report) if old else []
     for change in changes:
@@ -116,10 +124,20 @@ def _checked_device(device: str) -> str:
     return device
 
 
-def _jobs(options: argparse.Namespace, runtimes: list[str], old: Report | None) -> list[Job]:
+def _refuse_unused(options: argparse.Namespace, again: bool) -> None:
+    """Refuse sizes and ways of measuring that nothing would look at."""
+    unused, why = ["batch", "frames", "points", "mode"], "a preset has its own sizes"
+    if again:
+        unused, why = [*unused, "runtime", "dtype", "threads", "device"], "--compare alone measures as then"
+    elif not options.preset or options.models or options.all:
+        return
+    for name in unused:
+        if getattr(options, name) != options.default_of(name):
+            raise InputError(f"{why}: leave out --{name}, or name models")
+
+
+def _jobs(options: argparse.Namespace, runtimes: list[str]) -> list[Job]:
     names = model_names(options.models, options.all)
-    if old is not None and not names and not options.preset:
-        return [job_again(record) for record in old.records]
     if not names and not options.preset:
         raise InputError("name models, see `zoo list`, or ask for --all or --preset paper")
     if options.cuda_graph and options.device == "cpu":
@@ -136,12 +154,6 @@ def _jobs(options: argparse.Namespace, runtimes: list[str], old: Report | None) 
         (False, True) if options.cuda_graph else (False,),
     )
     return preset_jobs(PRESETS.get(options.preset, ()), settings) + jobs_of(names, settings)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"give a whole number of at least 1, not {text!r}")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

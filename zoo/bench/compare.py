@@ -18,7 +18,7 @@ class Change:
     Attributes:
         old: then.
         new: now.
-        noise: of the medians of both, as a share; at least 5 %.
+        noise: by how much the medians may differ, as a share: half of what the rounds of each lie apart, at least 5 %.
         machine: the ratio of the yardsticks, now to then: how much slower the machine itself is.
     """
 
@@ -83,7 +83,7 @@ def check_same_machine(old: Report, new: Report) -> None:
 
 def _change(old: Record, new: Record) -> Change:
     machine = new.yardstick_ms / old.yardstick_ms if new.device == "cpu" else 1.0  # it is not measured on a GPU
-    noise = sum(max(record.noise, _delay(record.others)) for record in (old, new))
+    noise = sum(max(record.noise / 2, _delay(record.others)) for record in (old, new))
     return Change(old, new, max(TOLERANCE, noise), machine)
 
 

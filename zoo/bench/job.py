@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 
 from zoo.export.signature import is_online
 from zoo.info import example_input
+from zoo.processors import num_processors
 from zoo.registry import architecture_task
 from zoo.weights import WeightsSpec
 
@@ -69,11 +69,6 @@ class Job:
         words += [f"{self.threads} threads"] if self.device == "cpu" else []
         words += ["saturated"] if self.mode == "saturated" else []
         return ", ".join([*words, *(["CUDA graph"] if self.cuda_graph else [])])
-
-
-def num_processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def input_shapes(model: Any, job: Job) -> list[tuple[int, ...]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from zoo.bench.accuracy import fits
 from zoo.bench.record import Record, Report, read_report
-from zoo.bench.tables import markdown_table
+from zoo.bench.tables import grouped, markdown_table
 from zoo.weights import WeightsSpec
 
 COLUMNS = ("runtime", "precision", "inputs a call", "threads", "p50, ms", "p95, ms", "inputs a second", "memory, MB")
@@ -20,17 +20,15 @@ def read_reports(folder: Path) -> list[Report]:
 
 
 def latency_text(spec: WeightsSpec, reports: Iterable[Report]) -> str:
-    """A table for each machine on which ``spec`` or its architecture was measured, fastest first; empty without any."""
+    """A table for each machine and size of input that ``spec`` or its architecture was measured with; fastest first."""
     parts = []
     for report in reports:
         records = [record for record in report.records if fits(record, spec)]
-        if not records:
-            continue
         about = ", ".join(f"{name} {report.machine[name]}" for name in SHOWN if name in report.machine)
-        unit, macs = records[0].unit, records[0].macs
-        head = f"One input is a {unit} of {records[0].input}, {macs / 1e9:.3g} G multiply-accumulates. {about}."
-        fastest = sorted(records, key=lambda record: (record.device, record.batch, record.mode, record.p50_ms))
-        parts += [head, "\n".join(markdown_table(COLUMNS, [_cells(record) for record in fastest]))]
+        for size, same in grouped(records, lambda record: record.input).items():
+            head = f"One input is a {same[0].unit} of {size}, {same[0].macs / 1e9:.3g} G multiply-accumulates. {about}."
+            fastest = sorted(same, key=lambda record: (record.device, record.batch, record.mode, record.p50_ms))
+            parts += [head, "\n".join(markdown_table(COLUMNS, [_cells(record) for record in fastest]))]
     return "\n\n".join(parts)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from zoo import ops
+from zoo.processors import allowed_processors, num_processors
 
 PACKAGES = ("torch", "onnxruntime", "openvino", "nncf", "torchao", "numpy")
 
@@ -24,7 +25,7 @@ def machine(device: str = "cpu") -> dict[str, str]:
     """
     about = {
         "processor": _processor(),
-        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "cores": str(num_processors()),
         "threads": str(torch.get_num_threads()),
         "clock": clock(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
@@ -40,23 +41,27 @@ def machine(device: str = "cpu") -> dict[str, str]:
     return {name: value for name, value in about.items() if value}
 
 
-def clock() -> str:
-    """The clocks of the cores at this moment, the lowest and the highest."""
+def clock(before: str = "") -> str:
+    """The clocks of the cores at this moment and those that it said ``before``, the lowest and the highest."""
     found = re.findall(r"^cpu MHz\s*:\s*([\d.]+)", _read("/proc/cpuinfo"), re.MULTILINE)
-    clocks = sorted({round(float(mhz)) for mhz in found})
+    clocks = sorted({round(float(mhz)) for mhz in [*found, *re.findall(r"\d+", before)]})
     return f"{'-'.join(map(str, dict.fromkeys((clocks[0], clocks[-1]))))} MHz" if clocks else ""
 
 
 def busy_seconds() -> float | None:
-    """How long all processors together have been busy since the start, for whomever; None where it is not told.
+    """How long the processors of this process have been busy since the start, for whomever; None where it is not told.
 
     What the machine that a virtual machine runs on gave to others counts too.
     """
-    found = re.match(r"cpu +(.+)", _read("/proc/stat"))
-    if not found:
+    lines = {int(number): rest for number, rest in re.findall(r"^cpu(\d+) (.+)", _read("/proc/stat"), re.MULTILINE)}
+    mine = [lines[number] for number in allowed_processors() if number in lines]
+    if not mine:
         return None
-    user, nice, system, _idle, _waiting, *interrupts_and_stolen = map(int, found[1].split()[:8])
-    return (user + nice + system + sum(interrupts_and_stolen)) / os.sysconf("SC_CLK_TCK")
+    ticks = 0
+    for line in mine:
+        user, nice, system, _idle, _waiting, *interrupts_and_stolen = map(int, line.split()[:8])
+        ticks += user + nice + system + sum(interrupts_and_stolen)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _processor() -> str:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from itertools import product
 
 from zoo import hub
-from zoo.bench.job import PLAIN, Job, Mode, num_processors
+from zoo.bench.job import PLAIN, Job, Mode
 from zoo.bench.presets import Setting
 from zoo.bench.record import Record
 from zoo.bench.session import facts
 from zoo.errors import InputError
 from zoo.export import RUNTIMES, missing
+from zoo.processors import num_processors
 from zoo.registry import list_models
 
 OWN = (PLAIN, "auto")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from zoo.bench.accuracy import Point, pareto_front, points_of
 from zoo.bench.record import Record, Report
+from zoo.bench.tables import grouped
 from zoo.errors import InputError
 
 STAGES = ("decode", "preprocess", "transfer", "model", "postprocess")
 SIZE, DPI = (8, 4.5), 120
 MARKERS, COLORS = "os^Dv", 10  # of dots: as many colours, then another marker
-Key = TypeVar("Key")
-Item = TypeVar("Item")
 
 
 def write_plots(report: Report, folder: Path) -> list[Path]:
@@ -62,14 +61,6 @@ def _figures(report: Report) -> Iterable[tuple[str, Any]]:
         yield "stages", _stages(staged, on)
 
 
-def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
-    """The items by their key, in order."""
-    found: dict[Key, list[Item]] = {}
-    for item in items:
-        found.setdefault(key(item), []).append(item)
-    return found
-
-
 def _dataset(point: Point) -> str:
     """Figures can be compared on one set, by one measure."""
     return f"{point.metric.name} on {point.metric.dataset}"
@@ -87,15 +78,20 @@ def _curves(
     """Latency over ``value``, for whatever was measured at more than one while ``rest`` and all else were equal."""
 
     def label(record: Record) -> str:
-        graph = ["graph"] if record.cuda_graph else []
-        how = (f"{record.runtime} {record.precision}", f"{record.threads} threads", *graph)
-        return ", ".join([record.model, *how, rest(record)])
+        return ", ".join([record.model, _how(record), rest(record)])
 
     curves = {
         name: sorted((value(record), record.p50_ms) for record in same)
         for name, same in grouped(records, label).items()
     }
     return {name: curve for name, curve in curves.items() if len({x for x, _ in curve}) > 1}
+
+
+def _how(record: Record) -> str:
+    """The runtime, by which name it was asked for, and how it computed."""
+    chosen = f" by {record.requested}" if record.requested != record.runtime else ""
+    graph = ", graph" if record.cuda_graph else ""
+    return f"{record.runtime}{chosen} {record.precision}, {record.threads} threads{graph}"
 
 
 def _axes(title: str, on: str, xlabel: str, ylabel: str) -> tuple[Any, Any]:
@@ -130,14 +126,14 @@ def _latency(curves: dict[str, list[tuple[int, float]]], label: str, on: str) ->
 
 
 def _stages(records: Sequence[Record], on: str) -> Any:
-    names = [f"{record.model}\n{record.runtime} {record.precision}, {record.threads} threads" for record in records]
+    rows = range(len(records))
     figure, axes = _axes("from a file to labels", on, "ms", "")
     left = [0.0] * len(records)
     for stage in STAGES:
         widths = [getattr(record, f"{stage}_ms") for record in records]
-        axes.barh(names, widths, left=left, label=stage)
+        axes.barh(rows, widths, left=left, label=stage)
         left = [start + width for start, width in zip(left, widths, strict=True)]
-    axes.tick_params(axis="y", labelsize=7)
+    axes.set_yticks(rows, [f"{record.model}\n{_how(record)}" for record in records], fontsize=7)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.3), ncols=len(STAGES), fontsize=7)
     return figure
 

@@ -9,12 +9,18 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
+from zoo.bench.machine import PACKAGES
 from zoo.bench.presets import setting_of
 from zoo.bench.tables import markdown_table
 from zoo.errors import InputError
 
 SCHEMA = 1
 """The version of the fields below: it is counted up when one is added, removed, or means something else."""
+MACHINE_COLUMNS = (
+    *("GPU", "CUDA", "processor", "cores", "clock", "governor", "memory", "system", "python"),
+    *(*PACKAGES, "operators", "commit"),
+)
+"""Columns of the CSV after those of a record; empty where it is not known. Threads are a record's."""
 
 
 @dataclass(frozen=True)
@@ -150,11 +156,10 @@ class Report:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.with_suffix(".json").write_text(json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n")
             with open(path.with_suffix(".csv"), "w", newline="") as file:
-                writer = csv.DictWriter(file, ["schema", *(each.name for each in fields(Record)), *self.machine])
+                names = ["schema", *(each.name for each in fields(Record)), *MACHINE_COLUMNS]
+                writer = csv.DictWriter(file, names, extrasaction="ignore")
                 writer.writeheader()
-                writer.writerows(
-                    {"schema": SCHEMA, **asdict(record), **_about(self.machine)} for record in self.records
-                )
+                writer.writerows({**self.machine, "schema": SCHEMA, **asdict(record)} for record in self.records)
             path.with_suffix(".md").write_text(self.markdown())
         except OSError as error:
             raise InputError(
@@ -172,12 +177,6 @@ class Report:
         lines = markdown_table(COLUMNS, [row(record) for record in self.records])
         settings = [cells for record in self.records for cells in paper_rows(record)]
         return lines + (["", *markdown_table(PAPER_COLUMNS, settings)] if settings else [])
-
-
-def _about(machine: dict[str, str]) -> dict[str, str]:
-    """Columns of the CSV; ``threads`` and ``memory`` of the machine must not hide those of a record."""
-    own = {each.name for each in fields(Record)}
-    return {name: value for name, value in machine.items() if name not in own}
 
 
 COLUMNS = ("model", "runtime", "batch", "input", "threads", "p50 ms", "p95 ms", "noise", "a second", "MB", "prepare s")

@@ -15,9 +15,10 @@ import torch
 
 from zoo.bench.calls import Block
 from zoo.bench.job import Job, input_shapes, input_text
+from zoo.bench.machine import clock
 from zoo.bench.record import Record, Report
 from zoo.bench.statistics import TOLERANCE, noise_of, percentile, steady_from, summarize
-from zoo.bench.worker import Finished, Prepared, Worker, WorkerError
+from zoo.bench.worker import Finished, Prepared, Worker, WorkerError, explain
 from zoo.create import create_model
 from zoo.errors import ZooError
 from zoo.export.signature import is_online
@@ -148,7 +149,10 @@ def _noting(report: Report, say: Say) -> Iterator[None]:
 
 
 def _begin(job: Job) -> Trial:
-    known = facts(job)
+    try:
+        known = facts(job)
+    except (ValueError, RuntimeError, OverflowError) as error:  # PyTorch has no tensor of such a size
+        raise WorkerError(f"{job}: {explain(job, error)}") from error
     worker = Worker(job)
     try:
         return Trial(job, known, worker, worker.prepared())
@@ -165,6 +169,8 @@ def _rounds(trials: list[Trial], seconds: float, report: Report, say: Say) -> No
             before = len(trial.blocks)
             with _noting(report, say):
                 _turn(trial, yardstick)
+            if "clock" in report.machine:
+                report.machine["clock"] = clock(report.machine["clock"])
             if len(trial.blocks) == before:
                 trials.remove(trial)
                 trial.worker.close()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+Key = TypeVar("Key")
+Item = TypeVar("Item")
 
 
 def write_tables(title: str, rows: Sequence[Mapping[str, object]], about: Mapping[str, str], path: Path) -> None:
@@ -31,3 +35,11 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> lis
     """The lines of a Markdown table."""
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     return lines + [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in rows]
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """The items by their key, in order."""
+    found: dict[Key, list[Item]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found

@@ -20,13 +20,15 @@ def check_output(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> Pat
         suffixes: what its name may end in, in lower case.
 
     Raises:
-        InputError: its name ends in something else, it is a folder, or there is no folder for it.
+        InputError: its name ends in something else, it is a folder, or there is no folder for it, or none that can be
+            written to.
     """
     path = Path(path)
     if path.suffix.lower() not in suffixes or path.is_dir():
         raise InputError(f"{path} cannot be written: give the name of a file that ends in {' or '.join(suffixes)}")
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written: make the folder {path.parent} first")
+    _probe(path.parent)
     return path
 
 
@@ -38,10 +40,18 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     """
     try:
         os.makedirs(path, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return
     except OSError as error:
         raise InputError(f"{path}: cannot be written to ({error.strerror}); choose another folder") from error
+    _probe(path)
+
+
+def _probe(folder: str | os.PathLike[str]) -> None:
+    """Raises InputError where no file can be written to the folder."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written to ({error.strerror}); choose another folder") from error
 
 
 @contextmanager

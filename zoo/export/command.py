@@ -57,11 +57,15 @@ def run(options: argparse.Namespace) -> None:
     calibration = calibration_list(model, options.calibration) if is_int8 else None
     example = file_input(model, options.example) if options.example else None
     path = export_model(model, options.out, options.to, example, calibration)
-    compared = (
-        "the last of your files" if is_int8 else f"{options.example} and on noise" if options.example else "noise"
-    )
+    if is_int8:
+        compared = "the last of your files"
+    else:
+        compared = f"{options.example} and on noise" if options.example else "noise (--example FILE: on yours too)"
     print(f"{path}: agrees with {model.spec.name} on {compared}; `zoo predict {path} FILE` runs it", flush=True)
     if calibration is not None and options.sensitivity:
         report = sensitivity_report(model.spec.name, layer_sensitivity(model, calibration))
-        Path(options.sensitivity).write_text(report)
+        try:
+            Path(options.sensitivity).write_text(report)
+        except OSError as error:
+            raise InputError(f"{options.sensitivity} cannot be written ({error.strerror})") from error
         print(f"{options.sensitivity}: which layers suffer from int8")

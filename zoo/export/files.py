@@ -153,16 +153,16 @@ def export_model(
     described = Described(spec, network.signature)
     trials = network_trials(model, network, inputs)
     trials.append(_together(trials if len(trials) > 1 else trials * 2))
-    with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        written = Path(folder) / path.name
-        try:
+    try:
+        with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+            written = Path(folder) / path.name
             runtime.write(written, network, inputs, described.to_json())
-        except OSError as error:
-            raise InputError(f"{path} cannot be written ({error.strerror}): choose another path") from error
-        session, _ = runtime.load(written, None)
-        check_trials(f"the {to} file", session, network.signature.outputs, trials)
-        for file in sorted(Path(folder).iterdir(), key=lambda file: file.suffix == path.suffix):
-            os.replace(file, path.parent / file.name)  # the one that names the others comes last
+            session, _ = runtime.load(written, None)
+            check_trials(f"the {to} file", session, network.signature.outputs, trials)
+            for file in sorted(Path(folder).iterdir(), key=lambda file: file.suffix == path.suffix):
+                os.replace(file, path.parent / file.name)  # the one that names the others comes last
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): choose another path") from error
     return path
 
 

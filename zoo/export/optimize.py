@@ -65,6 +65,7 @@ def optimize(
         raise InputError('calibration is for int8: add precision="int8", or leave it out')
     if num_threads is not None and num_threads < 1:
         raise InputError(f"num_threads is at least 1, not {num_threads}")
+    began = time.perf_counter()
     samples = calibration_list(model, calibration) if precision == "int8" else []
     if runtime != "auto":
         lack = missing(runtime)
@@ -89,11 +90,19 @@ def optimize(
             check_trials(name, session, network.signature.outputs, trials)
             ready.append(OptimizedModel(model, session, network.signature, name, spent, inputs[0].device))
         except ZooError as error:
-            log.info("%s", error)
             failures.append(error)
+        except Exception as error:  # whatever a runtime raises: the others may take the model
+            if runtime != "auto":
+                raise
+            failures.append(ZooError(f"{name} does not take this model ({type(error).__name__}: {error})"))
+    for failure in failures:
+        log.info("%s", failure)
     if not ready:
         raise failures[0]
-    return _fastest(ready, trials[0])
+    fastest = _fastest(ready, trials[0])
+    if runtime == "auto":
+        fastest.prepare_seconds = time.perf_counter() - began  # of all that were tried
+    return fastest
 
 
 def network_of(model: nn.Module, inputs: Sequence[Tensor], samples: Sequence[Any] = ()) -> Network:

@@ -2,6 +2,9 @@
 
 The weights of a layer have a range for each output channel. What flows into it has one that is found by looking at
 inputs as the model gets them in use, see :mod:`zoo.export.calibration`. What comes out stays float32 numbers.
+
+Weights keep to seven bits: processors without instructions for the purpose (VNNI) add two products of eight bits in
+sixteen, where they would be cut off without a word, and a file may come to such a processor.
 """
 
 from __future__ import annotations
@@ -51,7 +54,8 @@ def quantized_openvino(network: Network, model: Any) -> Any:
         passes.run_passes(model)
         # Its default, the mean of each input's ranges, cuts off what is usual in the later steps of a stream.
         ranges = nncf.AdvancedQuantizationParameters(
-            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            overflow_fix=nncf.OverflowFix.ENABLE,
         )
         left_out = OPENVINO_OTHERS if has_points(network) else DEPTHWISE
         used = {each.get_any_name() for each in model.inputs}  # what comes to nothing is no input
@@ -89,12 +93,21 @@ def quantized_onnx(network: Network, model: bytes) -> bytes:
                 reader(),
                 op_types_to_quantize=ONNX_LAYERS if has_points(network) else None,
                 per_channel=True,
+                reduce_range=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
-        except (RuntimeError, ValueError) as error:
+        except onnx_errors() as error:
             raise ZooError(f"ONNX Runtime cannot quantise this model ({str(error).splitlines()[0]})") from error
         return path.read_bytes()
+
+
+def onnx_errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime and its tools raise; its own errors have no common base."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = (each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception))
+    return RuntimeError, ValueError, *own
 
 
 def rewritten(model: bytes, level: str) -> bytes:

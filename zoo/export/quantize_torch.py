@@ -41,7 +41,8 @@ class QuantizedGraph:
             from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
             from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
-            everywhere = x86.get_default_x86_inductor_quantization_config()
+            # Numbers keep to seven bits where sums of two products would be cut off, see zoo.export.quantize.
+            everywhere = x86.get_default_x86_inductor_quantization_config(reduce_range=not _has_vnni())
             graph: Any = exported_program(network, example).module()
             watched = prepare_pt2e(graph, x86.X86InductorQuantizer().set_global(everywhere))
             for inputs in network.calibration:
@@ -65,6 +66,10 @@ class QuantizedGraph:
                 example = tuple(tensor.clone() for tensor in inputs)
                 self._lowered[sizes] = lower_pt2e_quantized_to_x86(self._converted, example)
         return self._lowered[sizes]
+
+
+def _has_vnni() -> bool:
+    return bool(getattr(torch.cpu, "_is_vnni_supported", lambda: False)())
 
 
 def _computed_in(graph: Any) -> str:

@@ -8,6 +8,7 @@ import sys
 from contextlib import ExitStack, closing
 from typing import Any
 
+from zoo.arguments import positive
 from zoo.errors import InputError, ZooError
 from zoo.live.smoothing import PRESETS, Rules, preset_for
 from zoo.signals import collect_signals
@@ -27,7 +28,7 @@ def add_parser(commands: Any) -> None:
     )
     live.add_argument("--runtime", default="auto", help="what computes the model; by default the fastest here")
     live.add_argument("--device", help="such as cpu or cuda:0")
-    live.add_argument("--threads", type=int, metavar="N", help="that the model computes with")
+    live.add_argument("--threads", type=positive, metavar="N", help="that the model computes with")
     live.add_argument("--out", metavar="FILE.mp4", help="write what is shown")
     live.add_argument("--no-display", action="store_true", help="open no window")
     live.add_argument("--real-time", action="store_true", help="play a file at its speed; frames are dropped as needed")

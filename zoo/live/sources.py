@@ -122,7 +122,7 @@ class FileSource:
 
 
 class LiveSource:
-    """A camera or a network stream, opened again whenever it breaks off.
+    """A camera or a network stream, opened again whenever it breaks off; a recording on a server ends.
 
     Args:
         address: a device or a URL, as FFmpeg takes it.
@@ -144,6 +144,7 @@ class LiveSource:
             raise InputError(f"{error}: look whether it is there and nobody else uses it") from error
         rate = float(_stream(self._container).average_rate or _stream(self._container).guessed_rate or USUAL_FPS)
         self.fps = rate if rate <= FASTEST_FPS else USUAL_FPS
+        self._has_end = bool(self._container.duration)  # a recording, which need not begin again
 
     def __iter__(self) -> Iterator[Frame]:
         began, number, opening, pause = time.perf_counter(), 0, 0, FIRST_PAUSE_S
@@ -155,6 +156,8 @@ class LiveSource:
                     number, pause = number + 1, FIRST_PAUSE_S
                     if self._closed.is_set():
                         return
+                if self._has_end:
+                    return
                 reason = "it ended"
             except InputError as error:
                 reason = str(error)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
+
+from zoo.processors import num_processors
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,7 +51,7 @@ class Stopwatch:
     frames: int = 0
     dropped: int = 0
     openings: int = 0
-    cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    cores: int = field(default_factory=num_processors)
     _began: tuple[float, float] = (0.0, 0.0)
     _ended: tuple[float, float] = (0.0, 0.0)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zoo.errors import CheckpointError, ZooError
 from zoo.export.graph import ABOUT, onnx_bytes
-from zoo.export.quantize import quantized_onnx, rewritten
+from zoo.export.quantize import onnx_errors, quantized_onnx, rewritten
 from zoo.export.runtimes import absent, as_array
 from zoo.export.signature import Network
 
@@ -74,7 +74,7 @@ class OnnxSession:
         options.intra_op_num_threads = num_threads or torch.get_num_threads()
         try:
             self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except _errors() as error:
+        except onnx_errors() as error:
             raise ZooError(f"ONNX Runtime cannot run this model ({str(error).splitlines()[0]})") from error
         self._inputs = [(each.name, _type_of(each)) for each in self._session.get_inputs()]
         self.precision = computed_in(model)
@@ -84,7 +84,7 @@ class OnnxSession:
         feeds = {name: as_array(x, dtype) for (name, dtype), x in zip(self._inputs, inputs, strict=True)}
         try:
             return [torch.from_numpy(out) for out in self._session.run(None, feeds)]
-        except _errors() as error:
+        except onnx_errors() as error:
             raise ZooError(f"ONNX Runtime cannot run this model ({str(error).splitlines()[0]})") from error
 
     def about(self) -> str | None:
@@ -108,10 +108,3 @@ def computed_in(model: bytes) -> str:
     counts = Counter(node.op_type for node in onnx.load_from_string(rewritten(model, "ORT_ENABLE_EXTENDED")).graph.node)
     layers = {name: sum(counts[kind] for kind in kinds) for name, kinds in LAYERS.items()}
     return max(layers, key=layers.__getitem__)
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises; its errors have no base of their own."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    return tuple(each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception))

@@ -21,6 +21,7 @@ from zoo.export.runtimes import absent, as_array
 from zoo.export.shift_taps import convolve_shifts
 from zoo.export.signature import Network
 from zoo.export.split_steps import split_steps
+from zoo.processors import num_processors
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # OpenVINO would choose bfloat16 by itself where it is faster
 PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16", "u8": "int8", "i8": "int8"}
@@ -145,11 +146,14 @@ class OpenVINOSession:
         num_threads: int | None,
         sizes: Sequence[Sequence[int]] = (),
     ):
+        threads = num_threads or torch.get_num_threads()
         self._model = model
         self._settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": num_threads or torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads,
+            # Sessions of few threads would all be tied to the same, the first processors.
+            "ENABLE_CPU_PINNING": threads >= num_processors(),
         }
         types = {each.get_any_name(): _type_of(each) for each in model.inputs}
         self._inputs = [(position, name, types[name]) for position, name in enumerate(names) if name in types]
