@@ -68,6 +68,8 @@ def test_what_cannot_be_followed_is_one_sentence(gesture_model, capfd, clip, tmp
     refused(capfd, gesture_model, "--source", tmp_path / "none.mp4", *QUICK, match=r"none\.mp4 is not there")
     refused(capfd, gesture_model, "--source", "tcp://127.0.0.1:1", *QUICK, match="cannot be opened .connection refused")
     refused(capfd, gesture_model, "--source", clip, "--no-display", "--runtime", "abacus", match="abacus")
+    code, _, err = live(capfd, gesture_model, "--source", clip, "--threads", -3)
+    assert code == 2 and "whole number of at least 1" in err
     refused(capfd, gesture_model, "--source", clip, *QUICK, "--out", tmp_path / "out.avi", match=r"\.mp4")
     refused(capfd, gesture_model, "--source", clip, match="--no-display")
     folder = zoo.save_pretrained(zoo.create_model("tsm_resnet18", num_classes=3), tmp_path / "clips")
