@@ -81,7 +81,8 @@ def run(options: argparse.Namespace) -> int:
     old = read_report(options.compare) if options.compare else None
     again = old if old and old.records and not (options.models or options.all or options.preset) else None
     _refuse_unused(options, again is not None)
-    device = _checked_device(again.records[0].device if again else options.device)
+    was_said = options.device != options.default_of("device")
+    device = _checked_device(again.records[0].device if again and not was_said else options.device)
     for folder in filter(None, (options.out, options.plots)):
         check_folder(folder)
     if options.plots:
@@ -128,7 +129,7 @@ def _refuse_unused(options: argparse.Namespace, again: bool) -> None:
     """Refuse sizes and ways of measuring that nothing would look at."""
     unused, why = ["batch", "frames", "points", "mode"], "a preset has its own sizes"
     if again:
-        unused, why = [*unused, "runtime", "dtype", "threads", "device"], "--compare alone measures as then"
+        unused, why = [*unused, "runtime", "dtype", "threads"], "--compare alone measures as then"
     elif not options.preset or options.models or options.all:
         return
     for name in unused:

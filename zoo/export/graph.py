@@ -21,6 +21,7 @@ from zoo.ops.backends import computed_by
 ABOUT = "zoo"  # the key under which a file says what it is
 OPSET = 18  # what the exporter itself writes
 LARGEST = 2**26  # values of a constant that is computed beforehand: weights, above all, whose shape is changed
+TOOLS = ("torch.onnx", "onnxscript", "torch.utils.cpp_extension")  # whose loggers tell of themselves
 
 
 def exported_program(network: Network, example: Sequence[Tensor], plain: bool = True) -> Any:
@@ -41,7 +42,7 @@ def exported_program(network: Network, example: Sequence[Tensor], plain: bool = 
         for shape in network.signature.inputs.values()
     )
     try:
-        with _quiet(), torch.no_grad(), computed_by(plain_ops) if plain else contextlib.nullcontext():
+        with quiet_tools(), torch.no_grad(), computed_by(plain_ops) if plain else contextlib.nullcontext():
             return torch.export.export(network.eval(), inputs, dynamic_shapes=(shapes,), strict=False)
     except (RuntimeError, ValueError, TypeError, torch._dynamo.exc.TorchDynamoException) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -70,7 +71,7 @@ def onnx_bytes(network: Network, example: Sequence[Tensor], about: str | None = 
     contiguous = copy.deepcopy(network.model).to(memory_format=torch.contiguous_format)
     program = exported_program(Network(contiguous, signature), example)
     try:
-        with _quiet():
+        with quiet_tools():
             model: Any = torch.onnx.export(
                 program,
                 (),
@@ -107,9 +108,9 @@ def onnx_bytes(network: Network, example: Sequence[Tensor], about: str | None = 
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the exporters say to their developers."""
-    levels = {logger: logger.level for logger in map(logging.getLogger, ("torch.onnx", "onnxscript"))}
+def quiet_tools() -> Iterator[None]:
+    """Without what exporters and compilers say to their developers."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, TOOLS)}
     for logger in levels:
         logger.setLevel(logging.ERROR)
     try:

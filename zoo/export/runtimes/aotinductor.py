@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import CheckpointError, ZooError
-from zoo.export.graph import ABOUT, exported_program
+from zoo.export.graph import ABOUT, exported_program, quiet_tools
 from zoo.export.runtimes import compiled
 from zoo.export.runtimes.eager import EagerSession
 from zoo.export.signature import Network
@@ -36,9 +36,10 @@ def write(path: Path, network: Network, example: Sequence[Tensor], about: str) -
     """See :class:`zoo.export.files.FileRuntime`."""
     program = exported_program(network, example, plain=False)
     try:
-        torch._inductor.aoti_compile_and_package(
-            program, package_path=str(path), inductor_configs={"aot_inductor.metadata": {ABOUT: about}}
-        )
+        with quiet_tools():
+            torch._inductor.aoti_compile_and_package(
+                program, package_path=str(path), inductor_configs={"aot_inductor.metadata": {ABOUT: about}}
+            )
     except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
         reason = str(error).strip().splitlines()[0]
         raise ZooError(f"AOTInductor cannot compile this model ({reason}): use another runtime") from error

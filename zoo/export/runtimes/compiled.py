@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import ZooError
+from zoo.export.graph import quiet_tools
 from zoo.export.runtimes.eager import EagerSession, as_precision
 from zoo.export.signature import Network
 
@@ -28,7 +29,8 @@ def prepare(network: Network, example: Sequence[Tensor], precision: str, num_thr
     compiled: Any = torch.compile(_own_function(as_precision(network, precision)))
     session = EagerSession(compiled, precision, num_threads)
     try:
-        session(*example)
+        with quiet_tools():
+            session(*example)
     except torch._dynamo.exc.TorchDynamoException as error:
         reason = str(error).strip().splitlines()[0]
         raise ZooError(f"torch.compile cannot compile this model ({reason}): use another runtime") from error
