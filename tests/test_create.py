@@ -59,6 +59,12 @@ def test_shifts_of_another_direction_are_refused(tmp_path):
         zoo.create_model("tsm_mobilenetv2_online", checkpoint=clip)
 
 
+def test_a_file_that_tells_no_direction_is_taken_with_a_warning(tmp_path):
+    torch.save(zoo.create_model("tsm_resnet18", num_classes=3).state_dict(), tmp_path / "plain.pth")
+    with pytest.warns(UserWarning, match=r"plain\.pth' does not say in which direction .* with online shifts"):
+        zoo.create_model("tsm_resnet18_online", checkpoint=tmp_path / "plain.pth")
+
+
 @pytest.mark.parametrize("names", [("tsm_resnet18", "tsm_resnet18_online"), ("tsm_resnet18_online", "tsm_resnet18")])
 def test_files_of_ours_tell_the_direction_of_their_shifts(names, tmp_path):
     written, other = names

@@ -102,7 +102,7 @@ def _measure(options: argparse.Namespace) -> None:
         for name in times
     ]
     for row in rows:
-        print(", ".join(f"{key} {value}" for key, value in row.items()))
+        print(", ".join(f"{key}: {value}" for key, value in row.items()))
     if options.out:
         about = machine() | {"threads": str(options.threads), "clock read": options.clock}
         write_tables(f"Online MobileNetV2, {SIZE} x {SIZE}, one frame a step", rows, about, options.out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -98,6 +99,12 @@ def create_model(
             source = hub.in_order(source, spec, model.classifier_name)
         report = load_checkpoint(model, source, reset_head=reset_head)
         model.load_report = dataclasses.replace(report, found_at=found_at)
+        if checkpoint is not None and source.shift is None and getattr(model, "shifts", None):
+            warnings.warn(
+                f"{source.path!r} does not say in which direction its network shifts, and is taken for one with "
+                f"{model.direction} shifts, as this model's: zoo.save_pretrained writes files that say it",
+                stacklevel=2,
+            )
         if reset_head and model.classifier_name:
             model.reset_classifier(model.num_classes)  # one with values
     if architecture in ("tsm", "tsm_online"):

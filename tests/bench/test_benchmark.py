@@ -67,7 +67,7 @@ def test_compare_alone_measures_again_and_exits_with_1_where_something_is_slower
         (["tsm_resnet50", "--cuda-graph"], "CUDA graphs are for GPUs"),
         (["--preset", "paper", "--batch", "8"], "a preset has its own sizes: leave out --batch"),
         (["pvcnn_sem_c0p25", "--points", "1000000000000"], "nothing was measured"),
-        (["tsm_resnet50", "--compare", "nowhere.json"], "nowhere.json: cannot be read"),
+        (["tsm_resnet50", "--compare", "nowhere.json"], "nowhere.json is not there"),
     ],
 )
 def test_bad_options_are_refused_in_a_sentence(arguments, words, capsys):

@@ -126,6 +126,10 @@ def test_strange_streams_and_models_of_clips_are_refused(model):
         Streams(model, 2).step({2: frames(1)[0][0]})
     with pytest.raises(InputError, match="from 0 to 1"):
         Streams(model, 2).reset(-1)
+    with pytest.raises(InputError, match="from 0 to 1"):
+        Streams(model, 2).step({"door": frames(1)[0][0]})
+    with pytest.raises(InputError, match=r"floating point numbers.* not torch\.uint8"):
+        Streams(model, 2).step({0: torch.zeros(3, 64, 64, dtype=torch.uint8)})
     with pytest.raises(InputError, match="one size"):
         Streams(model, 2).step({0: frames(1)[0][0], 1: frames(1)[0][0][:, 1:]})
     with pytest.raises(InputError, match="are tensors"):

@@ -285,3 +285,10 @@ def test_a_stream_can_be_followed_under_autocast() -> None:
         for _ in range(3):
             logits, state = model.step(torch.rand(1, 3, 64, 64), state)
     assert logits.isfinite().all() and all(tensor.dtype == torch.float32 for tensor in state)
+
+
+def test_a_state_is_of_the_size_that_the_preprocessing_gives():
+    model = zoo.create_model("tsm_mobilenetv2_online.fingertip", pretrained=True).eval()
+    side = model.spec.input.crop_size
+    logits, _ = model.step(torch.zeros(1, 3, side, side), model.initial_state())
+    assert side != 224 and logits.shape == (1, 4)

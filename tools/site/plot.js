@@ -19,11 +19,12 @@ function paretoFront(points) {
   return front;
 }
 
-/** Round values of 1, 2 and 5 times a power of ten between two ends, for a logarithmic axis. */
+/** Round values between two ends for a logarithmic axis: 1, 2 and 5 times a power of ten, more where they are near. */
 function logTicks(low, high) {
   const ticks = [];
+  const digits = high / low < 5 ? [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9] : [1, 2, 5];
   for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1)
-    for (const digit of [1, 2, 5]) ticks.push(digit * 10 ** power);
+    for (const digit of digits) ticks.push(digit * 10 ** power);
   return ticks.filter((tick) => tick >= low && tick <= high);
 }
 
@@ -49,7 +50,7 @@ function drawPlot(points, onHover) {
   const bottom = FRAME.height - FRAME.bottom;
   for (const tick of logTicks(fast, slow)) {
     svg.append(shape("line", { class: "grid", x1: x(tick), x2: x(tick), y1: FRAME.top, y2: bottom }));
-    svg.append(shape("text", { x: x(tick), y: bottom + 18, "text-anchor": "middle" }, String(+tick.toPrecision(1))));
+    svg.append(shape("text", { x: x(tick), y: bottom + 18, "text-anchor": "middle" }, String(+tick.toPrecision(2))));
   }
   for (const tick of evenTicks(low, high)) {
     svg.append(shape("line", { class: "grid", x1: FRAME.left, x2: FRAME.width - FRAME.right, y1: y(tick), y2: y(tick) }));

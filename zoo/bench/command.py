@@ -101,13 +101,17 @@ def run(options: argparse.Namespace) -> int:
             if path:
                 report.write(path)
     except KeyboardInterrupt:
+        if not report.records:
+            raise
         print("stopped: what was measured is kept")
         stopped = True
     if not report.records:
         raise InputError("nothing was measured, for the reasons above")
     print("", *report.tables(), sep="\n")
     if options.plots:
-        print("\n".join(f"wrote {path}" for path in write_plots(report, options.plots)))
+        written = write_plots(report, options.plots)
+        nothing = "no pictures: they need models whose accuracy is known, or several sizes, or --end-to-end"
+        print("\n".join(f"wrote {path}" for path in written) or nothing)
     changes = compare(old, report) if old else []
     for change in changes:
         print(change)

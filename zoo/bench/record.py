@@ -204,7 +204,7 @@ def row(record: Record) -> tuple[str, ...]:
         f"{max(record.noise, record.others):.1%}" + (" (noisy)" if record.noisy else ""),
         f"{record.throughput:.4g}",
         "" if record.memory_mb is None else f"{record.memory_mb:.0f}",
-        f"{record.prepare_seconds:.2g}",
+        f"{record.prepare_seconds:.3g}",
     )
 
 
@@ -226,6 +226,8 @@ def read_report(path: Path) -> Report:
     """
     try:
         content = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is not there: name what `zoo bench --out` wrote") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error}); name what `zoo bench --out` wrote") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:

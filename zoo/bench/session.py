@@ -89,7 +89,10 @@ def measure(
         together: interleave all jobs of one mode, whatever their model.
         say: shows a line.
     """
-    for group in groups(jobs, together):
+    found = groups(jobs, together)
+    for number, group in enumerate(found, start=1):
+        if len(found) > 1:
+            say(f"{number} of {len(found)}: {', '.join(dict.fromkeys(job.model for job in group))}")
         trials: list[Trial] = []
         try:
             for job in group:
@@ -206,8 +209,10 @@ class Yardstick:
 
 def _end(trial: Trial, end_to_end: bool, report: Report, say: Say) -> Record:
     job = trial.job
-    own_size = job.batch == 1 and job.frames is None and job.points is None
-    finished = trial.worker.finish(end_to_end and own_size and job.mode == "single")
+    own_size = job.batch == 1 and job.frames is None and job.points is None and job.mode == "single"
+    if end_to_end and not own_size:
+        say(f"{job}: no stages, a file goes through the model alone and at its own size")
+    finished = trial.worker.finish(end_to_end and own_size)
     record = _record(trial, finished)
     if finished.lack:
         report.failures.append(f"{job}, from a file to labels: {finished.lack}")

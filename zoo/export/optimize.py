@@ -74,6 +74,8 @@ def optimize(
     if example is None and samples:
         example = samples[0]
     inputs = example_inputs(model, example)
+    if not all(bool(tensor.isfinite().all()) for tensor in inputs):
+        raise InputError("the example holds numbers that are not finite: pass one as the model gets them in use")
     started = time.perf_counter()
     network = network_of(model, inputs, samples)
     seconds = time.perf_counter() - started

@@ -130,6 +130,8 @@ def signature_of(model: Any, example: Sequence[Tensor]) -> Signature:
         return Signature({name: ("B", *tensor.shape[1:]) for name, tensor in inputs.items()}, outputs)
     if example[0].dim() == 5:
         return Signature({"clip": ("B", *example[0].shape[1:])}, ("logits",))
+    if example[0].dim() != 3:
+        raise InputError(f"models take clips [B, T, C, H, W] or points [B, C, N], not {list(example[0].shape)}")
     shapes: dict[str, tuple[Size, ...]] = {"points": ("B", example[0].shape[1], "N")}
     if len(example) == 1:
         return Signature(shapes, ("logits",))

@@ -121,7 +121,7 @@ class Stopwatch:
         if self.dropped:
             text += f", {self.dropped} dropped"
         if self.openings:
-            text += f", opened again {self.openings} times"
+            text += f", opened again {self.openings} time{'s' if self.openings > 1 else ''}"
         if not self.latencies:  # how long frames that were read ahead wait tells nothing
             work = sum(stage.wall / max(1, stage.count) for stage in self.stages.values())
             return f"{text}; {work * 1e3:.1f} ms of work a frame, from decoding on"

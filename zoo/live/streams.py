@@ -77,16 +77,18 @@ class Streams:
             InputError: there is no such stream, or the frames are no tensors of one size.
             ValueError: the frames have another size than the streams.
         """
-        numbers = sorted(frames)
-        if not numbers:
+        if not frames:
             return {}
-        self._check(*numbers)
+        self._check(*frames)
+        numbers = sorted(frames)
         shapes = {str(list(getattr(frames[number], "shape", ()))) for number in numbers}
         if len(shapes) > 1 or not all(isinstance(frame, Tensor) for frame in frames.values()):
             raise InputError(
                 f"frames are tensors [C, H, W] of one size, as the transform gives, not {', '.join(sorted(shapes))}"
             )
         batch = torch.stack([frames[number] for number in numbers])
+        if not batch.is_floating_point():
+            raise InputError(f"frames are floating point numbers, as the transform gives, not {batch.dtype}")
         if self._state:
             batch = batch.to(self._state[0].device)
         everyone = numbers == list(range(len(self)))
@@ -172,7 +174,7 @@ class Streams:
         }
 
     def _check(self, *numbers: int) -> None:
-        if numbers[0] < 0 or numbers[-1] >= len(self):
+        if not all(isinstance(number, int) and 0 <= number < len(self) for number in numbers):
             raise InputError(f"the streams are numbered from 0 to {len(self) - 1}, not {list(numbers)}")
 
 

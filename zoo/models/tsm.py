@@ -173,13 +173,16 @@ class OnlineTSM(TSM):
         self._state_shapes: dict[tuple[int, ...], list[torch.Size]] = {}  # by the size of the frames
 
     @torch.no_grad()
-    def initial_state(self, batch_size: int = 1, image_size: int | tuple[int, int] = 224) -> tuple[Tensor, ...]:
+    def initial_state(self, batch_size: int = 1, image_size: int | tuple[int, int] | None = None) -> tuple[Tensor, ...]:
         """The state before the first frame, zeros: a tensor [batch_size, C/d, H', W'] for every shift.
 
         Args:
             batch_size: how many streams are followed at once.
-            image_size: of the frames, in pixels: a side or (height, width).
+            image_size: of the frames, in pixels: a side or (height, width); by default as the preprocessing gives them.
         """
+        if image_size is None:
+            spec: Any = getattr(self, "spec", None)
+            image_size = 224 if spec is None else int(spec.input.crop_size)
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
         like = next(self.parameters())
         if size not in self._state_shapes:
