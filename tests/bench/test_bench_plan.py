@@ -44,7 +44,9 @@ def test_unknown_names_are_refused_before_anything_runs():
     with pytest.raises(UnknownNameError, match="nearest names"):
         jobs_of(["tsm_resnet5"], EAGER)
     with pytest.raises(InputError, match="there is no runtime 'tensorflow': there are plain, auto, eager"):
-        usable_runtimes(["eager", "tensorflow"])
+        usable_runtimes(["tensorflow"])
+    usable, (sentence,) = usable_runtimes(["eager", "tensorflow"])
+    assert usable == ["eager"] and "there is no runtime 'tensorflow'" in sentence
 
 
 def test_the_papers_settings():

@@ -51,12 +51,15 @@ def usable_runtimes(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """The runtimes of ``names`` that are here, and a sentence about each of the others.
 
     Raises:
-        InputError: there is no such runtime, or none of them is here.
+        InputError: none of them is here.
     """
-    for name in names:
+
+    def lack_of(name: str) -> str | None:
         if name not in (*OWN, *RUNTIMES):
-            raise InputError(f"there is no runtime {name!r}: there are {', '.join((*OWN, *RUNTIMES))}")
-    lacks = {name: None if name in OWN else missing(name) for name in names}
+            return f"there is no runtime {name!r}: there are {', '.join((*OWN, *RUNTIMES))}"
+        return None if name in OWN else missing(name)
+
+    lacks = {name: lack_of(name) for name in names}
     usable = [name for name, lack in lacks.items() if lack is None]
     absent = [lack for lack in lacks.values() if lack is not None]
     if not usable:
