@@ -58,23 +58,18 @@ def page(reports: list[Report], cards: Path, video: Path, cloud: Path) -> str:
     return text.replace("/* data */", json.dumps(data, allow_nan=False).replace("<", "\\u003c"))
 
 
-def measured_on(report: Report) -> str:
-    """The GPU or the processor."""
-    return report.machine.get("GPU", report.machine.get("processor", "?"))
-
-
 def record_entry(record: Record, report: Report) -> dict[str, Any]:
     """A record, with what it was measured on and the weights that it holds for."""
     specs = [find_weights(name) for name in list_models(pretrained=True)]
     weights = [spec.name for spec in specs if fits(record, spec)]
-    return asdict(record) | {"machine": measured_on(report), "weights": weights}
+    return asdict(record) | {"machine": report.measured_on, "weights": weights}
 
 
 def point_entry(point: Point, report: Report) -> dict[str, Any]:
     """A dot of the plot; those of one machine are compared."""
     record, metric = point.record, point.metric
     how = f"{record.runtime} {record.precision}, {record.device}, {record.threads} threads"
-    what = f"{metric.name} on {metric.dataset}; {measured_on(report)}"
+    what = f"{metric.name} on {metric.dataset}; {report.measured_on}"
     return {"name": point.name, "ms": record.p50_ms, "value": metric.value, "metric": metric.name} | {
         "what": what,
         "how": how + (", noisy" if record.noisy else ""),

@@ -6,6 +6,8 @@ import math
 import os
 from pathlib import Path
 
+import torch
+
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds, or "max", in so many
 
 
@@ -24,3 +26,8 @@ def num_processors() -> int:
     except (OSError, ValueError):  # no container, or none that is limited
         return allowed
     return max(1, min(allowed, math.ceil(time / period)))
+
+
+def has_feature(name: str) -> bool:
+    """Whether they have what PyTorch calls ``name``, such as "avx2"; no where this PyTorch does not know it."""
+    return bool(getattr(torch.cpu, f"_is_{name}_supported", lambda: False)())

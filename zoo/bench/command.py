@@ -13,14 +13,12 @@ from zoo.arguments import positive
 from zoo.bench.compare import check_same_machine, compare
 from zoo.bench.job import Job, Mode
 from zoo.bench.machine import machine
-from zoo.bench.plan import OWN, Options, job_again, jobs_of, model_names, preset_jobs, usable_runtimes
-from zoo.bench.plots import need_matplotlib, write_plots
+from zoo.bench.plan import KNOWN, Options, job_again, jobs_of, model_names, preset_jobs, usable_runtimes
 from zoo.bench.presets import PRESETS
 from zoo.bench.record import Report, read_report
 from zoo.bench.session import measure
 from zoo.data.outputs import check_folder
 from zoo.errors import InputError
-from zoo.export import RUNTIMES
 from zoo.export.optimize import Precision
 
 SECONDS = 20.0
@@ -87,6 +85,8 @@ def run(options: argparse.Namespace) -> int:
     for folder in filter(None, (options.out, options.plots)):
         check_folder(folder)
     if options.plots:
+        from zoo.bench.plots import need_matplotlib, write_plots
+
         need_matplotlib()
     runtimes, absent = usable_runtimes(options.runtime)
     report = Report(machine(device), failures=list(absent))
@@ -116,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
     changes = compare(old, report) if old else []
     for change in changes:
         print(change)
-    is_unknown = any(name not in (*OWN, *RUNTIMES) for name in options.runtime)
+    is_unknown = not set(options.runtime) <= set(KNOWN)
     return int(
         stopped or is_unknown or any(change.is_slower for change in changes) or len(report.failures) > len(absent)
     )

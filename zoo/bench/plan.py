@@ -18,6 +18,7 @@ from zoo.registry import list_models
 
 OWN = (PLAIN, "auto")
 """Runtimes that are not of ``zoo.export.RUNTIMES``."""
+KNOWN = (*OWN, *RUNTIMES)
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ def usable_runtimes(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """
 
     def lack_of(name: str) -> str | None:
-        if name not in (*OWN, *RUNTIMES):
-            return f"there is no runtime {name!r}: there are {', '.join((*OWN, *RUNTIMES))}"
+        if name not in KNOWN:
+            return f"there is no runtime {name!r}: there are {', '.join(KNOWN)}"
         return None if name in OWN else missing(name)
 
     lacks = {name: lack_of(name) for name in names}

@@ -44,7 +44,7 @@ def need_matplotlib() -> None:
 
 
 def _figures(report: Report) -> Iterable[tuple[str, Any]]:
-    on = report.machine.get("GPU", report.machine.get("processor", ""))
+    on = report.measured_on
     for dataset, points in grouped(points_of(report.records), _dataset).items():
         yield f"accuracy_{_slug(dataset)}", _accuracy(points, dataset, on)
     single = [record for record in report.records if record.mode == "single"]

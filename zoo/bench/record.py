@@ -54,7 +54,7 @@ class Record:
         p99_ms: a percentile.
         spread_ms: between the quartiles.
         noise: of the median, see ``statistics.Latency``.
-        others: the share of all processors that others used meanwhile.
+        others: the share of this process's processors that others used meanwhile.
         noisy: another run may give another median.
         throughput: inputs a second.
         parameters: of the model.
@@ -145,6 +145,11 @@ class Report:
     machine: dict[str, str]
     records: list[Record] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+
+    @property
+    def measured_on(self) -> str:
+        """The GPU or the processor."""
+        return self.machine.get("GPU", self.machine.get("processor", ""))
 
     def write(self, path: Path) -> None:
         """Write ``path``.json, ``path``.csv and ``path``.md; the folder is made where it is missing.

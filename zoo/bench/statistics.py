@@ -23,7 +23,7 @@ class Latency:
         p99_ms: 99 of a hundred are.
         spread_ms: between the quartiles.
         noise: between the first and the last tenth of the medians of rounds, as a share of the median.
-        others: the share of all processors that others used meanwhile.
+        others: the share of this process's processors that others used meanwhile.
         noisy: the noise or the share of others is above 5 %: another run may give another median.
     """
 
@@ -71,7 +71,7 @@ def summarize(rounds: Sequence[Sequence[float]], others: float = 0.0) -> Latency
 
     Args:
         rounds: at least one.
-        others: the share of all processors that others used meanwhile.
+        others: the share of this process's processors that others used meanwhile.
     """
     medians = [statistics.median(times) for times in rounds]
     start = steady_from(medians)

@@ -12,6 +12,7 @@ from zoo.export.graph import exported_program
 from zoo.export.quantize import quiet
 from zoo.export.runtimes import absent
 from zoo.export.signature import Network
+from zoo.processors import has_feature
 
 INTEGER = ("qconv", "qlinear")  # what oneDNN's operators on integers are called,
 FLOAT = ("convolution", "conv1d", "conv2d", "conv3d", "linear", "addmm")  # and those on floating point numbers
@@ -42,7 +43,7 @@ class QuantizedGraph:
             from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
             # Numbers keep to seven bits where sums of two products would be cut off, see zoo.export.quantize.
-            everywhere = x86.get_default_x86_inductor_quantization_config(reduce_range=not _has_vnni())
+            everywhere = x86.get_default_x86_inductor_quantization_config(reduce_range=not has_feature("vnni"))
             graph: Any = exported_program(network, example).module()
             watched = prepare_pt2e(graph, x86.X86InductorQuantizer().set_global(everywhere))
             for inputs in network.calibration:
@@ -66,10 +67,6 @@ class QuantizedGraph:
                 example = tuple(tensor.clone() for tensor in inputs)
                 self._lowered[sizes] = lower_pt2e_quantized_to_x86(self._converted, example)
         return self._lowered[sizes]
-
-
-def _has_vnni() -> bool:
-    return bool(getattr(torch.cpu, "_is_vnni_supported", lambda: False)())
 
 
 def _computed_in(graph: Any) -> str:

@@ -12,10 +12,11 @@ from torch.utils.flop_counter import register_flop_formula
 
 from zoo.ops import products, reference
 from zoo.ops.frames import empty_frames, offsets
+from zoo.processors import has_feature
 
 _zoo = torch.ops.zoo
 _LIMITS = {"none": (-math.inf, math.inf), "relu": (0.0, math.inf), "relu6": (0.0, 6.0)}  # what activations clamp to
-_BFLOAT16_UNITS = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+_BFLOAT16_UNITS = has_feature("avx512_bf16")
 
 
 def shifted_pointwise_conv(

@@ -18,6 +18,7 @@ from zoo.layers.fused_mobilenet import with_fused_mobilenet
 from zoo.layers.pvconv import PVConv
 from zoo.layers.shared_mlp import use_pointwise_products
 from zoo.layers.sparse_pvconv import sparse_voxel_branches
+from zoo.processors import has_feature
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -68,15 +69,13 @@ def computes_mobilenets(precision: str) -> bool:
     It has in float32 with AVX2 and with AVX-512, and in bfloat16 and int8 with units for matrices. Without AVX-512
     PyTorch multiplies in bfloat16 number by number, and loses digits in the sums.
     """
-
-    def has(feature: str) -> bool:
-        return bool(getattr(torch.cpu, feature, lambda: False)())
-
-    if ops.backend() != "native" or not has("_is_avx2_supported"):
+    if ops.backend() != "native" or not has_feature("avx2"):
         return False
-    if precision == "fp32" or (precision == "bf16" and not has("_is_avx512_supported")):
+    if precision == "fp32" or (precision == "bf16" and not has_feature("avx512")):
         return True
-    return precision in ("bf16", "int8") and has("_is_amx_tile_supported") and has("_init_amx")
+    if precision not in ("bf16", "int8") or not has_feature("amx_tile"):
+        return False
+    return bool(getattr(torch.cpu, "_init_amx", lambda: False)())  # which the system may refuse
 
 
 class EagerSession:
